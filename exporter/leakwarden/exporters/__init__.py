@@ -1,0 +1,1 @@
+"""Wire formats over one catalog of metrics, read from one snapshot."""

@@ -1,0 +1,1 @@
+"""The running service: HTTP, tokens, signals, the periodic loop."""

@@ -9,7 +9,9 @@ never 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from math import isinf
 from typing import Any
 
 from leakwarden.core.histogram import HistogramSample
@@ -72,3 +74,115 @@ class Snapshot:
     store: StoreSample | None = None
     collectors: tuple[CollectorResult, ...] = ()
     self_cpu_seconds_total: float | None = None
+
+
+def to_dict(snapshot: Snapshot) -> dict[str, Any]:
+    """`snapshot` as JSON has it: plain values, RFC 3339 times, units in the names.
+
+    A part or a figure that is null was not measured. `absent` then says why, one
+    `{"what", "reason"}` for each source that failed or cannot be read on this system.
+    """
+    return {
+        "at": _rfc3339(snapshot.at),
+        "instance_id": snapshot.instance_id,
+        "version": snapshot.version,
+        "resources": [_usage(usage) for usage in snapshot.usages],
+        "process": None if snapshot.process is None else _process(snapshot.process),
+        "heap": None if snapshot.heap is None else _heap(snapshot.heap),
+        "messages": None if snapshot.messages is None else _messages(snapshot.messages),
+        "store": None if snapshot.store is None else _store(snapshot.store),
+        "self_cpu_seconds_total": snapshot.self_cpu_seconds_total,
+        "collectors": [
+            {
+                "collector": result.collector,
+                "duration_seconds": result.duration_seconds,
+                "success": result.error is None,
+            }
+            for result in snapshot.collectors
+        ],
+        "absent": _absent(snapshot),
+    }
+
+
+def _rfc3339(unix_seconds: float) -> str:
+    moment = datetime.fromtimestamp(unix_seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _absent(snapshot: Snapshot) -> list[dict[str, str]]:
+    reasons = [
+        {"what": result.collector, "reason": f"reading it raised {result.error}"}
+        for result in snapshot.collectors
+        if result.error is not None
+    ]
+    if snapshot.heap is not None and snapshot.heap.unreadable_reason is not None:
+        reasons.append({"what": "heap", "reason": snapshot.heap.unreadable_reason})
+    return reasons
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    settings = usage.settings
+    return {
+        "resource": usage.kind,
+        "in_use": usage.in_use,
+        "limit": settings.limit,
+        "bytes": usage.bytes,
+        "limit_bytes": settings.limit_bytes,
+        "ttl_seconds": settings.ttl_seconds,
+        "overflow": settings.overflow,
+        "stale": usage.stale,
+        "pinned": usage.pinned,
+        "active": usage.active,
+        "oldest_idle_seconds": usage.oldest_idle_seconds,
+        "opened_total": usage.opened_total,
+        "closed_total": dict(usage.closed_total),
+        "rejected_total": usage.rejected_total,
+        "release_failures_total": usage.release_failures_total,
+        "without_finalizer": usage.without_finalizer,
+    }
+
+
+def _process(process: ProcessSample) -> dict[str, Any]:
+    plain = asdict(process)
+    started = plain.pop("start_time_seconds")
+    return {**plain, "started_at": None if started is None else _rfc3339(started)}
+
+
+def _heap(heap: HeapSample) -> dict[str, Any]:
+    books = [
+        {"allocator": allocator, "state": state, "bytes": size}
+        for (allocator, state), size in heap.by_allocator.items()
+    ]
+    plain = {name: getattr(heap, name) for name in HeapSample.__slots__ if name != "by_allocator"}
+    return {**plain, "by_allocator": books}
+
+
+def _messages(messages: MessageSample) -> dict[str, Any]:
+    oldest = messages.oldest_queued_at
+    return {
+        "queued": dict(messages.queued),
+        "oldest_queued_at": None if oldest is None else _rfc3339(oldest),
+        "attempts_total": dict(messages.attempts_total),
+        "failures_total": [
+            {"transport": transport, "reason": reason, "count": count}
+            for (transport, reason), count in messages.failures_total.items()
+        ],
+        "duration_seconds": {
+            transport: _histogram(sample) for transport, sample in messages.duration_seconds.items()
+        },
+    }
+
+
+def _store(store: StoreSample) -> dict[str, Any]:
+    return {
+        "bytes": store.bytes,
+        "commit_duration_seconds": _histogram(store.commit_duration_seconds),
+    }
+
+
+def _histogram(sample: HistogramSample) -> dict[str, Any]:
+    # JSON has no infinity: the last bound is written as Prometheus writes it.
+    buckets = [
+        {"le": "+Inf" if isinf(bound) else bound, "count": count} for bound, count in sample.buckets
+    ]
+    return {"count": sample.count, "sum": sample.sum, "buckets": buckets}

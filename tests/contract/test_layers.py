@@ -23,6 +23,7 @@ LAYERS = {
     "leakwarden.cli": 7,
     "leakwarden.config": 7,
     "leakwarden.app": 6,
+    "leakwarden.serving": 6,
     "leakwarden.service": 5,
     "leakwarden.exporters": 4,
     "leakwarden.messaging": 4,

@@ -22,6 +22,8 @@ LAYERS = {
     "leakwarden.__main__": 7,
     "leakwarden.cli": 7,
     "leakwarden.config": 7,
+    "leakwarden.config_file": 7,
+    "leakwarden.config_values": 7,
     "leakwarden.app": 6,
     "leakwarden.serving": 6,
     "leakwarden.service": 5,

@@ -1,9 +1,7 @@
 """Settings from a YAML file, the environment and flags, or one ConfigError that says what to do.
 
 Each value knows where it was written, so that an error names the line or the
-variable. Flags win over the environment, the environment over the file. The
-keys that exist are read off the dataclasses of `settings.py`: there is no second
-list of them to forget.
+variable. Flags win over the environment, the environment over the file.
 """
 
 from __future__ import annotations
@@ -11,31 +9,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
+from leakwarden.config_keys import (
+    RESOURCES,
+    SECTIONS,
+    annotation_of,
+    is_section,
+    known_keys,
+    unknown,
+)
 from leakwarden.config_values import Given, checked, from_text
 from leakwarden.core.errors import ConfigError
 from leakwarden.core.resource import ResourceSettings, check_kind
-from leakwarden.settings import (
-    DEFAULT_RESOURCES,
-    CleanupSettings,
-    HttpSettings,
-    Settings,
-    StoreSettings,
-)
+from leakwarden.settings import DEFAULT_RESOURCES, Settings
 
 PREFIX = "LEAKWARDEN_"
-
-_SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
-    {"cleanup": CleanupSettings, "store": StoreSettings, "http": HttpSettings}
-)
-# The one section whose keys are fields of Settings itself.
-_WINDOW = "detection.window_seconds"
-_RESOURCES = "resources."
 
 _Made = TypeVar("_Made")
 
@@ -84,31 +76,6 @@ def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
     return state / "leakwarden"
 
 
-def known_keys() -> list[str]:
-    """Every dotted key that exists without a kind of the user's own."""
-    resources = [
-        f"{_RESOURCES}{kind}.{name}"
-        for kind in DEFAULT_RESOURCES
-        for name in get_type_hints(ResourceSettings)
-    ]
-    sections = [
-        f"{section}.{name}" for section, of in _SECTIONS.items() for name in get_type_hints(of)
-    ]
-    return [*resources, *sections, _WINDOW]
-
-
-def _annotation(key: str) -> Any:
-    """The type of the setting `key`; None where no setting is called so."""
-    section, _, name = key.rpartition(".")
-    if key == _WINDOW:
-        return float
-    if section in _SECTIONS:
-        return get_type_hints(_SECTIONS[section]).get(name)
-    if section.startswith(_RESOURCES):
-        return get_type_hints(ResourceSettings).get(name)
-    return None
-
-
 def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Given]]:
     for variable, text in sorted(environ.items()):
         if not variable.startswith(PREFIX):
@@ -116,7 +83,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Given]]
         rest = variable[len(PREFIX) :].lower()
         if "__" in rest:
             key = rest.replace("__", ".")
-            yield key, Given(from_text(_annotation(key), text), variable)
+            yield key, Given(from_text(annotation_of(key), text), variable)
             continue
         # Others share the prefix (LEAKWARDEN_URL, what Kubernetes sets for a Service of this
         # name), so only what would be a setting with one more underscore is a mistake.
@@ -128,42 +95,21 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Given]]
 
 def _checked_all(given: Mapping[str, Given]) -> Iterator[tuple[str, Given]]:
     for key, entry in given.items():
-        annotation = _annotation(key)
+        annotation = annotation_of(key)
         if annotation is not None:
             yield key, Given(checked(key, annotation, entry), entry.where)
-        elif not _is_section(key):
-            raise _unknown(key, entry.where)
+        elif not is_section(key):
+            raise unknown(key, entry.where)
         elif entry.value is not None:
             raise ConfigError(
                 f"{entry.where}: {key} is a section, not a value", f"write its keys below {key}:"
             )
-        elif key.startswith(_RESOURCES):
+        elif key.startswith(RESOURCES):
             yield key, entry
 
 
-def _is_section(key: str) -> bool:
-    section = key.partition(".")[0]
-    if section == "resources":
-        return key.count(".") <= 1
-    return key in _SECTIONS or key == _WINDOW.partition(".")[0]
-
-
-def _unknown(key: str, where: str) -> ConfigError:
-    section, _, name = key.rpartition(".")
-    known = known_keys()
-    if section.startswith(_RESOURCES):  # the kind is the user's to choose; the key is not
-        known = [f"{section}.{field}" for field in get_type_hints(ResourceSettings)]
-    below = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == section}
-    by_name = below or {k.rpartition(".")[2]: k for k in known}
-    if below or not (nearest := get_close_matches(key, known, n=1)):
-        nearest = [by_name[match] for match in get_close_matches(name, by_name, n=1)]
-    all_keys = ", ".join(below.values() or known)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"the keys are {all_keys}"
-    return ConfigError(f"{where}: there is no setting {key}", hint)
-
-
 def _settings(given: Mapping[str, Given]) -> Settings:
-    sections: dict[str, dict[str, Given]] = {name: {} for name in _SECTIONS}
+    sections: dict[str, dict[str, Given]] = {name: {} for name in SECTIONS}
     for key, entry in given.items():
         section, _, name = key.rpartition(".")
         if section == "resources":  # a kind without a key: known, and bounded by nothing
@@ -172,10 +118,10 @@ def _settings(given: Mapping[str, Given]) -> Settings:
             sections.setdefault(section, {})[name] = entry
     resources = dict(DEFAULT_RESOURCES)
     for section, entries in sections.items():
-        if section.startswith(_RESOURCES):
-            kind = section[len(_RESOURCES) :]
+        if section.startswith(RESOURCES):
+            kind = section[len(RESOURCES) :]
             resources[kind] = _made(partial(_resource, kind), entries, f"{section}: ")
-    parts = {name: _made(of, sections[name]) for name, of in _SECTIONS.items()}
+    parts = {name: _made(of, sections[name]) for name, of in SECTIONS.items()}
     window = {f"detection_{name}": entry for name, entry in sections.get("detection", {}).items()}
     return _made(partial(Settings, resources=MappingProxyType(resources), **parts), window)
 

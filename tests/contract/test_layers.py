@@ -23,6 +23,7 @@ LAYERS = {
     "leakwarden.cli": 7,
     "leakwarden.config": 7,
     "leakwarden.config_file": 7,
+    "leakwarden.config_keys": 7,
     "leakwarden.config_values": 7,
     "leakwarden.app": 6,
     "leakwarden.serving": 6,

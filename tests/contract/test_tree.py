@@ -32,7 +32,7 @@ MACHINE_PATH = re.compile(r"(?<![\w./~}-])/(?:work|root|tmp|farm|home/\w+|Users/
 # Where packages come from is the machine's affair, never the project's.
 REGISTRY = re.compile(
     r"\bpypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|\bcrates\.io|proxy\.golang\.org"
-    r"|\b(?:deb|security)\.debian\.org|repo\d?\.maven\.|(?:extra-)?index-url"
+    r"|\b(?:deb|security)\.debian\.org|repo\d?\.maven\.|index[-]url"
 )
 ADDRESS = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])(?!\.\d)")
 

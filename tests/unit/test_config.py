@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leakwarden.config import default_data_dir, known_keys, load_settings
+from leakwarden.config import default_data_dir, load_settings
+from leakwarden.config_keys import known_keys
 from leakwarden.core.errors import ConfigError
 from leakwarden.core.resource import ResourceSettings
 from leakwarden.settings import Settings

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from leakwarden.cli import DONE, client
-from leakwarden.cli.terminal import NOT_MEASURED, WIDTH, Look, age, look, show, size
+from leakwarden.cli.status_parts import moment, part_lines
+from leakwarden.cli.terminal import WIDTH, Look, age, look, show, size
 
 _BAR_CELLS = 10
 # What the columns beside the kind take of a line, gaps included.
@@ -38,25 +38,13 @@ def run(args: argparse.Namespace) -> int:
 
 def lines(snapshot: dict[str, Any], url: str, style: Look) -> Iterator[str]:
     """The snapshot for a person: one sentence, what is held, then the rest in a line each."""
+    at = moment(snapshot["at"])
     yield style.loud(_sentence(snapshot["resources"]))
-    yield f"leakwarden {snapshot['version']} at {url}, {_moment(snapshot['at'])}"
+    yield f"leakwarden {snapshot['version']} at {url}, {at:%Y-%m-%d %H:%M:%S} UTC"
     yield ""
     yield from _resources(snapshot["resources"], style)
     yield ""
-    reasons = {row["what"]: row["reason"] for row in snapshot["absent"]}
-    for name, words in (
-        ("messages", _messages),
-        ("heap", _heap),
-        ("process", _process),
-        ("store", _store),
-    ):
-        part, reason = snapshot[name], reasons.pop(name, None)
-        if part is None:
-            yield f"{name:<10}{NOT_MEASURED}: {reason or 'it has not been read yet'}"
-        else:
-            yield f"{name:<10}{words(part, snapshot['at'], reason)}"
-    for name, reason in reasons.items():
-        yield f"{name:<9} {NOT_MEASURED}: {reason}"
+    yield from part_lines(snapshot)
 
 
 def _sentence(resources: list[dict[str, Any]]) -> str:
@@ -103,56 +91,3 @@ def _use(row: dict[str, Any], style: Look) -> str:
     if not ratios:
         return "no limit"
     return style.bar(max(ratios), _BAR_CELLS, marks=row["overflow"] == "reject")
-
-
-def _messages(part: dict[str, Any], at: str, _reason: str | None) -> str:
-    queued = {name: count for name, count in part["queued"].items() if count}
-    if queued:
-        each = ", ".join(f"{count} {name}" for name, count in queued.items())
-        waited = (_time(at) - _time(part["oldest_queued_at"])).total_seconds()
-        first = f"{sum(queued.values())} queued ({each}), oldest {age(max(0.0, waited))}"
-    else:
-        first = "0 queued"
-    attempts = sum(part["attempts_total"].values())
-    failures = sum(row["count"] for row in part["failures_total"])
-    return f"{first}; {attempts} attempts, {failures} failed"
-
-
-def _heap(part: dict[str, Any], _at: str, reason: str | None) -> str:
-    growth = part["growth_bytes"]
-    if growth is None:
-        return f"{NOT_MEASURED}: {reason or 'no baseline yet'}"
-    sign = "+" if growth >= 0 else ""
-    baseline = "the baseline" if part["baseline_final"] else "a baseline that still settles"
-    return f"{sign}{size(growth)} against {baseline}; {size(part['in_use_bytes'])} in use"
-
-
-def _process(part: dict[str, Any], _at: str, _reason: str | None) -> str:
-    figures = (
-        ("resident", size(part["resident_memory_bytes"])),
-        ("descriptors", _of(part["open_fds"], part["max_fds"])),
-        ("threads", _of(part["threads"], None)),
-    )
-    return ", ".join(
-        f"{name} {words}" if words == NOT_MEASURED else f"{words} {name}" for name, words in figures
-    )
-
-
-def _store(part: dict[str, Any], _at: str, _reason: str | None) -> str:
-    commits = part["commit_duration_seconds"]["count"]
-    return f"{size(part['bytes'])}, {commits} commits since start"
-
-
-def _of(count: int | None, most: int | None) -> str:
-    if count is None:
-        return NOT_MEASURED
-    return f"{count}" if most is None else f"{count} of {most}"
-
-
-def _time(text: str) -> datetime:
-    # Python 3.10 reads an offset, not the Z that RFC 3339 allows.
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def _moment(text: str) -> str:
-    return f"{_time(text):%Y-%m-%d %H:%M:%S} UTC"

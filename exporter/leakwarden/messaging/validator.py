@@ -28,8 +28,9 @@ from leakwarden.messaging.agents import Agent, check_agent_id
 class Rule:
     """One rule about the text of a body.
 
-    `pattern` finds what the rule is about, `replacement` stands for it afterwards where the
-    action is cleaned. `what` and `why` are for people: the refusal and the documentation.
+    `pattern` finds what the rule is about: a set of characters where the action is refused; where
+    it is cleaned, `replacement` stands there afterwards. `what` and `why` are for people: the
+    refusal and the documentation.
     """
 
     code: str
@@ -62,7 +63,7 @@ RULES: tuple[Rule, ...] = (
         "any other escape sequence",
         "it moves the cursor, hides text, sets titles or links: without it the text would read "
         "differently, with it a terminal acts on it",
-        "\x1b",
+        "[\x1b]",
     ),
     Rule(
         "control_character",
@@ -107,8 +108,12 @@ RULES: tuple[Rule, ...] = (
 
 _CLEANING = tuple((rule, re.compile(rule.pattern)) for rule in RULES if rule.action == "cleaned")
 _REFUSING = tuple((rule, re.compile(rule.pattern)) for rule in RULES if rule.action == "refused")
-# All that refuses in one pass over the text; only where it finds something is it asked which.
-_REFUSED = re.compile("|".join(rule.pattern for rule, _ in _REFUSING))
+_REFUSED_SET = "".join(rule.pattern[1:-1] for rule, _ in _REFUSING)
+_REFUSED = re.compile(f"[{_REFUSED_SET}]")
+# What is refused up to U+FFFF, and everything above. `re` looks such a set up in a table, five
+# times as fast as the exact one (200 characters: 1.3 against 7 us), and most texts end here.
+_REFUSED_LOW = re.sub("[\U00010000-\U0010ffff]-?", "", _REFUSED_SET)
+_SUSPECT = re.compile(f"[{_REFUSED_LOW}\U00010000-\U0010ffff]")
 # Something to see: neither blank nor of no width.
 _VISIBLE = re.compile(r"[^\s\u00ad\u180e\u200b-\u200f\u2060-\u2064\u3164\ufe00-\ufe0f\ufeff]")
 
@@ -206,7 +211,7 @@ def check_body(body: str, limits: BodyLimits) -> None:
         )
     if not _VISIBLE.search(body):
         raise Refused("empty_body", "the body is empty or blank", "say what the message is", "body")
-    found = _REFUSED.search(body)
+    found = _SUSPECT.search(body) and _REFUSED.search(body)
     if found:
         _refuse_character(body, found.start())
     if len(body) > limits.line_characters:

@@ -7,6 +7,8 @@ import contextlib
 import pytest
 
 from leakwarden.core.errors import Refused
+from leakwarden.core.resource import ResourceSettings
+from leakwarden.managers.validation_history import ValidationHistory
 from leakwarden.messaging.agents import Agent
 from leakwarden.messaging.validator import (
     RULES,
@@ -245,6 +247,16 @@ def test_each_judgement_leaves_one_record(validate, records, given, outcome, cod
 def test_a_record_has_the_size_of_the_body_in_bytes_before_cleaning(validate, records):
     validate(body="é\r\n")
     assert records[0].size_bytes == 4
+
+
+def test_a_full_history_lets_the_oldest_judgement_go_and_the_message_through():
+    settings = ResourceSettings(limit=2, overflow="evict_oldest")
+    history = ValidationHistory(settings, lambda: 0.0)
+    for number in range(3):
+        Validator(history.record).validate(
+            sender=f"ci-{number}", recipients=("Agent-1",), body="x", agents=AGENTS, now=NOW
+        )
+    assert [record.sender for record in history.recent()] == ["ci-2", "ci-1"]
 
 
 def test_the_rules_have_codes_of_their_own_and_say_why():

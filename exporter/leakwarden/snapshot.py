@@ -8,8 +8,9 @@ never 0.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from math import isinf
 from typing import Any
@@ -62,7 +63,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One instant. `at` is Unix time in seconds; usages are in the order of their kinds."""
+    """One instant. `at` is Unix time in seconds; usages are in the order of their kinds.
+
+    `revision` is that of leakwarden's source, `python_version` the interpreter's.
+    """
 
     at: float
     instance_id: str
@@ -74,6 +78,8 @@ class Snapshot:
     store: StoreSample | None = None
     collectors: tuple[CollectorResult, ...] = ()
     self_cpu_seconds_total: float | None = None
+    revision: str = "unknown"
+    python_version: str = field(default_factory=platform.python_version)
 
 
 def to_dict(snapshot: Snapshot) -> dict[str, Any]:

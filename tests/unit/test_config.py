@@ -113,8 +113,9 @@ def test_an_empty_file_or_section_changes_nothing(write: Write, text: str) -> No
 
 
 def test_a_kind_with_nothing_below_it_is_a_kind_without_bounds(write: Write) -> None:
-    resources = load_settings(write("resources: {db_session: , file_handle: }"), {}, {}).resources
-    assert resources["db_session"] == ResourceSettings()
+    file = write("resources: {db_session: , other: {}, file_handle: }")
+    resources = load_settings(file, {}, {}).resources
+    assert resources["db_session"] == resources["other"] == ResourceSettings()
     assert resources["file_handle"].limit == 500
 
 
@@ -198,6 +199,7 @@ resources:
         ("http: {allowed_hosts: one}", "is 'one', not a list of texts"),
         ("http: {allowed_hosts: [1]}", "is [1], not a list of texts"),
         ("store: {synchronous: off}", "store.synchronous is False, not full or normal"),
+        ("cleanup: {interval_seconds: true}", "is True, not a finite number"),
         ("cleanup: {interval_seconds: .nan}", "is nan, not a finite number"),
         ("cleanup: {interval_seconds: -.inf}", "is -inf, not a finite number"),
         (

@@ -69,10 +69,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_list(page: dict[str, Any]) -> None:
     rows = [
-        (row["id"], row["state"], row["priority"], row["to"], row["accepted_at"][11:19])
+        (
+            row["id"],
+            row["state"],
+            row["priority"],
+            row["to"],
+            row["accepted_at"][5:16].replace("T", " "),
+        )
         for row in page["items"]
     ]
-    for line in table(("id", "state", "priority", "to", "accepted"), rows, "<<<<<"):
+    for line in table(("id", "state", "priority", "to", "accepted (UTC)"), rows, "<<<<<"):
         show(line)
     if page["next"] is not None:
         print(f"leakwarden: there are more: --after {page['next']}", file=sys.stderr)

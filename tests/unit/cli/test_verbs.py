@@ -251,6 +251,13 @@ def test_explain_of_a_kind_that_could_not_be_read_fails_with_the_reason(
     assert "file_handle is not measured: reading it raised KeyError" in capsys.readouterr().err
 
 
+def test_a_refusal_is_one_line_whatever_it_says(service: FarSide, capsys: Capture) -> None:
+    error = {"code": "x", "message": "two\nlines \x1b[2J", "hint": "try\tagain"}
+    service.answers["GET /v1/agents"] = (422, {"error": error})
+    assert main(["agents"]) == 1
+    assert capsys.readouterr().err == "leakwarden: two lines  [2J; try again\n"
+
+
 def test_send_posts_what_was_given_and_prints_the_id(service: FarSide, capsys: Capture) -> None:
     service.answers["POST /v1/messages"] = (202, {"id": "0193"})
     words = ("send", "--from", "A", "--to", "B", "--priority", "urgent", "--type", "status", "hé")
@@ -330,8 +337,8 @@ def test_messages_lists_and_tells_how_to_go_on(service: FarSide, capsys: Capture
     assert main(["messages", "--to", "B", "--state", "queued"]) == 0
     captured = capsys.readouterr()
     assert captured.out == (
-        "id                                state   priority  to  accepted\n"
-        "0193a1f2c4d87e3f9b1c2d3e4f5a6b7c  queued  normal    B   10:00:00\n"
+        "id                                state   priority  to  accepted (UTC)\n"
+        "0193a1f2c4d87e3f9b1c2d3e4f5a6b7c  queued  normal    B   11-25 10:00\n"
     )
     assert captured.err == "leakwarden: there are more: --after 1\n"
     assert service.requests[0].path == "/v1/messages?to=B&state=queued&limit=20"

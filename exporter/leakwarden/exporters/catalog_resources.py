@@ -10,8 +10,7 @@ from leakwarden.snapshot import Snapshot
 
 RESOURCE = Label(
     "resource",
-    meaning="`file_handle`, `pyautogui_session`, `validation_record`, `message_buffer`, and each"
-    " kind of your own",
+    meaning="each kind, your own included",
     open_ended=True,
 )
 SESSION_STATES = ("active", "idle", "stale")
@@ -152,8 +151,7 @@ BACKBONE = (
     Family(
         "leakwarden_resources_closed_total",
         "counter",
-        "Leases closed, by cause. All but released are signs that the owner forgot:"
-        " finalizer is proof.",
+        "Leases closed, by cause; finalizer proves that an owner dropped one unreleased.",
         _closed,
         (RESOURCE, Label("cause", CAUSES)),
         absent=_FAILED,

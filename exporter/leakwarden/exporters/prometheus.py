@@ -95,7 +95,7 @@ class Exporter:
         else:
             body, content_type = generate_text(registry), CONTENT_TYPE_PLAIN_0_0_4
         if gzip:
-            return Page(compress(body, _GZIP_LEVEL, mtime=0), content_type, "gzip")
+            return Page(compress(body, _GZIP_LEVEL), content_type, "gzip")
         return Page(body, content_type, None)
 
     def _collect(self, snapshot: Snapshot, names: frozenset[str]) -> list[Metric]:

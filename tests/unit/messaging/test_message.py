@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import uuid
 from itertools import pairwise, product
@@ -125,14 +126,22 @@ def test_each_thread_sees_its_ids_rise_and_none_is_made_twice():
     ids = MessageIds()
     made = [[] for _ in range(4)]
 
+    together = threading.Barrier(len(made))
+
     def make(own):
+        together.wait(10)
         own.extend(ids.new(NOW) for _ in range(2000))
 
     threads = [threading.Thread(target=make, args=(own,)) for own in made]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads change in the middle of an id, not once in 5 ms
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     assert all(own == sorted(own) for own in made)
     assert len({one for own in made for one in own}) == 8000
 

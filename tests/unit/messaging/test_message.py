@@ -130,7 +130,7 @@ def test_each_thread_sees_its_ids_rise_and_none_is_made_twice():
 
     def make(own):
         together.wait(10)
-        own.extend(ids.new(NOW) for _ in range(2000))
+        own.extend(ids.new(NOW) for _ in range(10_000))
 
     threads = [threading.Thread(target=make, args=(own,)) for own in made]
     interval = sys.getswitchinterval()
@@ -143,7 +143,7 @@ def test_each_thread_sees_its_ids_rise_and_none_is_made_twice():
     finally:
         sys.setswitchinterval(interval)
     assert all(own == sorted(own) for own in made)
-    assert len({one for own in made for one in own}) == 8000
+    assert len({one for own in made for one in own}) == 40_000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

@@ -10,7 +10,10 @@ from leakwarden.core.errors import Refused, Unavailable
 from leakwarden.messaging.agents import Agent
 from leakwarden.messaging.message import MessageType, NewMessage, Priority
 from leakwarden.messaging.sending import Draft, Sender
+from leakwarden.messaging.store.engine import Engine
+from leakwarden.messaging.store.messages import Messages
 from leakwarden.messaging.validator import Validator
+from leakwarden.settings import StoreSettings
 
 NOW = 1_795_599_000.125
 AGENTS = {name: Agent(name) for name in ("Agent-1", "Agent-2", "Agent-3")}
@@ -125,3 +128,21 @@ def test_ids_come_back_only_after_the_store_has_committed():
 
     returned, stored = asyncio.run(send())
     assert list(returned) == stored
+
+
+def test_what_was_sent_stands_in_the_store_after_it_is_opened_again(tmp_path):
+    engine = Engine(tmp_path, StoreSettings())
+    engine.open()
+    sender = Sender(Messages(engine), AGENTS, Validator(lambda record: None), lambda: NOW)
+    ids = sender.send(Draft("ci", "one", ("Agent-2",))).ids
+    ids += asyncio.run(sender.broadcast_async(Draft("Agent-2", "two"))).ids
+    engine.close()
+    engine = Engine(tmp_path, StoreSettings())
+    engine.open()
+    stored = [Messages(engine).get(message_id) for message_id in ids]
+    engine.close()
+    assert [(message.recipient, message.body) for message in stored] == [
+        ("Agent-2", "one"),
+        ("Agent-1", "two"),
+        ("Agent-3", "two"),
+    ]

@@ -8,7 +8,6 @@ refused. So a slow disk makes delivery wait; it does not make the process swell.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from leakwarden.core.lease import Lease
@@ -47,7 +46,6 @@ class MessageBuffers:
         self.ledger = Ledger("message_buffer", settings)
         self._clock = clock
         self._lent: set[Lease] = set()
-        self._lock = threading.RLock()
 
     def lend(self, data: bytes) -> MessageBuffer:
         """A buffer of `data`, for `with buffers.lend(data) as data:`.
@@ -56,10 +54,9 @@ class MessageBuffers:
         out) where every buffer is in use. O(buffers lent).
         """
         buffer = MessageBuffer(self, data)
-        with self._lock:
-            buffer.lease = self.ledger.acquire(buffer, self._clock(), len(data), 2)
-            self._lent.add(buffer.lease)
-            self._let_go()
+        buffer.lease = self.ledger.acquire(buffer, self._clock(), len(data), 2)
+        self._lent.add(buffer.lease)
+        self._let_go()
         return buffer
 
     def use(self, buffer: MessageBuffer) -> bytes:
@@ -73,8 +70,7 @@ class MessageBuffers:
     def give_back(self, buffer: MessageBuffer) -> bool:
         """True where this call closed the buffer; False where it was closed already."""
         closed = self.ledger.release(buffer.lease)
-        with self._lock:
-            self._let_go()
+        self._let_go()
         return closed
 
     def usage(self) -> Usage:
@@ -88,13 +84,15 @@ class MessageBuffers:
     def close_stale(self, cause: Cause = "cleanup") -> int:
         """How many buffers that nobody used for their time to live were let go."""
         closed = forget_stale(self.ledger, self._clock(), cause)
-        with self._lock:
-            self._let_go()
+        self._let_go()
         return closed
 
     def _let_go(self) -> None:
-        """Free the bytes of what the ledger has closed, whoever still holds the buffer."""
-        for lease in [lease for lease in self._lent if not lease.open]:
+        """Free the bytes of what the ledger has closed, whoever still holds the buffer.
+
+        No lock: each step is one atomic operation, and letting go twice is harmless.
+        """
+        for lease in [lease for lease in tuple(self._lent) if not lease.open]:
             self._lent.discard(lease)
             buffer = lease.target()
             if buffer is not None:

@@ -6,6 +6,7 @@ unguarded inbox.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -47,9 +48,7 @@ class ValidationHistory:
     def __init__(self, settings: ResourceSettings, clock: Callable[[], float]) -> None:
         self.ledger = Ledger("validation_record", settings)
         self._clock = clock
-        # Oldest on the left, as in the ledger: records are never touched.
-        self._records: deque[tuple[Lease, ValidationRecord]] = deque()
-        self._lock = threading.RLock()
+        self._start_empty()
 
     def record(self, record: ValidationRecord) -> bool:
         """True where `record` is kept; False where it alone is over the limit.
@@ -57,7 +56,7 @@ class ValidationHistory:
         It never raises for the limit: a history must not stop the message that it tells of. The
         refusal is in the ledger's rejected_total.
         """
-        with self._lock:
+        with self._locked():
             try:
                 lease = self.ledger.acquire(record, self._clock(), _footprint_bytes(record), 2)
             except LimitExceeded:
@@ -68,7 +67,7 @@ class ValidationHistory:
 
     def recent(self, most: int = 100) -> list[ValidationRecord]:
         """At most `most` records, newest first; stale ones until they are swept."""
-        with self._lock:
+        with self._locked():
             return [record for _, record in islice(reversed(self._records), most)]
 
     def usage(self) -> Usage:
@@ -82,9 +81,21 @@ class ValidationHistory:
     def close_stale(self, cause: Cause = "expired") -> int:
         """How many records were let go because of their age."""
         closed = forget_stale(self.ledger, self._clock(), cause)
-        with self._lock:
+        with self._locked():
             self._let_go()
         return closed
+
+    def _start_empty(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        # Oldest on the left, as in the ledger: records are never touched.
+        self._records: deque[tuple[Lease, ValidationRecord]] = deque()
+
+    def _locked(self) -> threading.RLock:
+        """The lock; a fork's child begins with a new one and no records, as its ledger does."""
+        if self._pid != os.getpid():
+            self._start_empty()
+        return self._lock
 
     def _let_go(self) -> None:
         """Drop what the ledger has closed; it closes the oldest first."""

@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from leakwarden.core.errors import ConfigError, LimitExceeded
+from leakwarden.core.resource import ResourceSettings
+from leakwarden.managers.files import Files, StaleHandle
+from waiting import wait_until
+
+TTL = 300.0
+
+
+@pytest.fixture
+def files(clock):
+    return Files(ResourceSettings(limit=5, ttl_seconds=TTL), clock)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("one\ntwo\n", encoding="utf-8")
+    return path
+
+
+def open_descriptors(path):
+    """How many descriptors of this process stand at `path`, as the kernel tells."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found += entry.readlink() == path
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_two_opens_of_one_path_are_two_leases(files, path):
+    with files.open(path), files.open(path):
+        assert files.usage().in_use == 2
+    assert files.usage().in_use == 0
+
+
+def test_at_the_limit_nothing_is_opened_created_or_truncated(files, path, tmp_path):
+    held = [files.open(path) for _ in range(5)]
+    with pytest.raises(LimitExceeded):
+        files.open(path, "w")
+    with pytest.raises(LimitExceeded):
+        files.open(tmp_path / "new", "x")
+    assert path.read_text(encoding="utf-8") == "one\ntwo\n"
+    assert not (tmp_path / "new").exists()
+    assert open_descriptors(path) == 5
+    assert (files.usage().in_use, files.usage().rejected_total) == (5, 2)
+    for file in held:
+        file.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "error"), [("none", "r", FileNotFoundError), ("a.txt", "zz", ValueError)]
+)
+def test_an_open_that_fails_leaves_no_lease(files, path, name, mode, error):
+    with pytest.raises(error):
+        files.open(path.parent / name, mode)
+    assert files.usage().in_use == 0
+
+
+def test_close_gives_back_the_lease_once_and_is_harmless_again(files, path):
+    file = files.open(path)
+    file.close()
+    file.close()
+    assert file.closed
+    usage = files.usage()
+    assert (usage.in_use, usage.closed_total["released"]) == (0, 1)
+    with pytest.raises(ValueError, match="closed file"):
+        file.read()
+
+
+def test_a_text_file_offers_what_pythons_own_does(files, path):
+    with files.open(path, "r+", encoding="utf-8", newline="\n") as file:
+        assert (file.name, file.mode, file.encoding, file.closed) == (
+            str(path),
+            "r+",
+            "utf-8",
+            False,
+        )
+        assert file.readline() == "one\n"
+        assert file.readable()
+        assert file.writable()
+        assert file.seek(0) == 0
+        assert list(file) == ["one\n", "two\n"]
+        assert file.seek(0, io.SEEK_END) == 8
+        assert file.write("three\n") == 6
+        file.writelines(["four\n"])
+        file.flush()
+        assert file.tell() == 19
+        assert file.truncate(3) == 3
+        file.seek(0)
+        assert file.readlines() == ["one"]
+
+
+@pytest.mark.parametrize("buffering", [0, -1, 64])
+def test_a_binary_file_is_read_with_any_buffering(files, path, buffering):
+    with files.open(path, "rb", buffering=buffering) as file:
+        into = bytearray(3)
+        assert file.readinto(into) == 3
+        assert bytes(into) + file.read() == b"one\ntwo\n"
+
+
+def test_the_standard_library_takes_it_for_a_file(files, tmp_path):
+    with files.open(tmp_path / "j", "w") as file:
+        json.dump({"a": 1}, file)
+    with files.open(tmp_path / "j") as file:
+        assert json.load(file) == {"a": 1}
+    with files.open(tmp_path / "c", "w", newline="") as file:
+        csv.writer(file).writerows([["a", "b"], ["1", "2"]])
+    with files.open(tmp_path / "c", newline="") as file:
+        assert list(csv.reader(file)) == [["a", "b"], ["1", "2"]]
+    with files.open(tmp_path / "p", "wb") as file:
+        pickle.dump({"b": [2]}, file)
+    with files.open(tmp_path / "p", "rb") as file:
+        assert pickle.load(file) == {"b": [2]}
+    with files.open(tmp_path / "p", "rb") as source, files.open(tmp_path / "q", "wb") as target:
+        shutil.copyfileobj(source, target)
+    assert (tmp_path / "q").read_bytes() == (tmp_path / "p").read_bytes()
+    with files.open(tmp_path / "o", "w") as file:
+        print("from print", file=file)
+        file.flush()
+        subprocess.run([sys.executable, "-c", "print('from a child')"], stdout=file, check=True)
+    assert (tmp_path / "o").read_text(encoding="utf-8") == "from print\nfrom a child\n"
+
+
+def test_an_idle_file_is_flushed_and_closed_exactly_at_its_ttl(files, tmp_path, clock):
+    file = files.open(tmp_path / "b", "w")
+    file.write("kept")
+    clock.advance(TTL - 0.001)
+    assert files.close_stale() == 0
+    clock.advance(0.001)
+    assert files.close_stale() == 1
+    assert (tmp_path / "b").read_text(encoding="utf-8") == "kept"
+    assert open_descriptors(tmp_path / "b") == 0
+    assert file.closed
+    assert files.usage().closed_total["cleanup"] == 1
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda file: file.read(),
+        lambda file: file.write("x"),
+        next,
+        lambda file: file.fileno(),
+        lambda file: file.__enter__(),
+        lambda file: file.buffer,
+        lambda file: file.detach(),
+    ],
+)
+def test_use_after_a_cleanup_names_the_users_line_and_the_age(files, path, clock, use):
+    file = files.open(path, "r+")
+    line = sys._getframe().f_lineno - 1
+    clock.advance(TTL)
+    files.close_stale()
+    clock.advance(50)
+    with pytest.raises(StaleHandle, match=rf"300\.0 s; .*test_files\.py:{line} in ") as caught:
+        use(file)
+    assert caught.value.age_seconds == TTL
+    assert "with statement" in caught.value.hint
+
+
+def test_closing_what_a_cleanup_has_closed_is_harmless(files, path, clock):
+    file = files.open(path)
+    clock.advance(TTL)
+    files.close_stale()
+    file.close()
+    assert files.usage().closed_total["released"] == 0
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda file: file.read(1), lambda file: file.write("x"), next, lambda file: file.seek(0)],
+)
+def test_each_io_call_begins_the_time_to_live_again(files, path, clock, use):
+    file = files.open(path, "r+")
+    clock.advance(TTL - 1)
+    use(file)
+    clock.advance(TTL - 1)
+    assert files.close_stale() == 0
+    assert files.leases()[0].idle_seconds == TTL - 1
+    file.close()
+
+
+def test_inside_a_with_it_is_pinned_at_any_age_and_touched_by_its_io(files, path, clock):
+    with files.open(path) as file:
+        clock.advance(10 * TTL)
+        usage = files.usage()
+        assert (usage.stale, usage.pinned, usage.oldest_idle_seconds) == (0, 1, None)
+        assert files.close_stale() == 0
+        assert file.read() == "one\ntwo\n"
+        assert files.leases()[0].idle_seconds == 0
+
+
+@pytest.mark.parametrize("give", [lambda file: file.fileno(), lambda file: file.buffer])
+def test_a_file_whose_descriptor_was_given_out_is_pinned_until_it_is_closed(
+    files, path, clock, give
+):
+    file = files.open(path)
+    give(file)
+    clock.advance(10 * TTL)
+    assert (files.usage().pinned, files.close_stale()) == (1, 0)
+    file.close()
+    assert files.usage().in_use == 0
+
+
+def test_detach_hands_the_buffer_over_and_ends_the_lease(files, path):
+    file = files.open(path)
+    with file.detach() as buffer:
+        assert files.usage().in_use == 0
+        assert buffer.read() == b"one\ntwo\n"
+
+
+def test_a_file_inside_an_io_call_is_never_closed(files, tmp_path, clock):
+    os.mkfifo(tmp_path / "fifo")
+    opener = threading.Thread(
+        target=lambda: writers.append(os.open(tmp_path / "fifo", os.O_WRONLY))
+    )
+    writers = []
+    opener.start()
+    file = files.open(tmp_path / "fifo", "rb", buffering=0)
+    opener.join(10)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(file.read(4)))
+    reader.start()
+    wait_until(lambda: files.usage().active == 1)
+    clock.advance(10 * TTL)
+    assert (files.usage().stale, files.close_stale()) == (0, 0)
+    os.write(writers[0], b"data")
+    reader.join(10)
+    assert got == [b"data"]
+    assert files.usage().active == 0
+    os.close(writers[0])
+    file.close()
+
+
+def test_a_blocked_read_does_not_keep_another_thread_from_the_file(files, clock):
+    ours, theirs = os.openpty()
+    file = files.open(theirs, "r+b", buffering=0)
+    reader = threading.Thread(target=lambda: file.read(10))
+    reader.start()
+    wait_until(lambda: files.usage().active == 1)
+    assert file.write(b"x") == 1
+    os.write(ours, b"line\n")
+    reader.join(10)
+    assert not reader.is_alive()
+    os.close(ours)
+    file.close()
+
+
+def test_a_failing_flush_keeps_the_file_open_and_is_counted(files, clock):
+    file = files.open("/dev/full", "w")
+    file.write("lost?")
+    clock.advance(TTL)
+    assert files.close_stale() == 0
+    usage = files.usage()
+    assert (usage.in_use, usage.stale, usage.release_failures_total) == (1, 1, 1)
+    assert not file.closed
+    with pytest.raises(OSError, match="No space"):
+        file.close()
+    assert (file.closed, files.usage().in_use) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    "use", [lambda file: file.__enter__(), lambda file: file.fileno(), lambda file: file.buffer]
+)
+def test_a_file_that_comes_into_use_while_a_cleanup_takes_it_stays_open_and_pinned(
+    files, path, clock, use
+):
+    file = files.open(path)
+    clock.advance(TTL)
+    (lease,) = files.ledger.take_stale(clock())  # as a cleanup does, just before the use
+    use(file)
+    with pytest.raises(Exception, match="came into use"):
+        file.close_idle()
+    files.ledger.keep(lease)
+    clock.advance(10 * TTL)
+    assert (files.usage().stale, files.usage().pinned, files.usage().in_use) == (0, 1, 1)
+    assert file.read() == "one\ntwo\n"
+    file.close()
+
+
+def test_an_io_call_that_begins_while_a_cleanup_takes_the_file_is_counted_as_one(
+    files, path, clock
+):
+    file = files.open(path)
+    clock.advance(TTL)
+    files.ledger.take_stale(clock())
+
+    def opener_of_a_cleanup(*_):
+        with pytest.raises(Exception, match="came into use"):
+            file.close_idle()
+        return files.usage().active
+
+    assert file._call(opener_of_a_cleanup) == 1
+    assert files.usage().active == 0
+    clock.advance(TTL)
+    assert files.close_stale() == 1
+
+
+def test_a_file_dropped_unreleased_is_closed_by_python_and_counted_as_finalizer(files, path):
+    file = files.open(path)
+    with pytest.warns(ResourceWarning):
+        del file
+    usage = files.usage()
+    assert (usage.in_use, usage.closed_total["finalizer"]) == (0, 1)
+    assert open_descriptors(path) == 0
+
+
+def test_the_site_is_the_line_that_opened_it(files, path):
+    with files.open(path):
+        line = sys._getframe().f_lineno - 1
+        (info,) = files.leases()
+    assert (Path(info.file).name, info.line) == ("test_files.py", line)
+    assert info.function.endswith("test_the_site_is_the_line_that_opened_it")
+
+
+def test_a_signal_handler_may_write_the_file_that_it_interrupts(files, tmp_path):
+    written = []
+    with files.open(tmp_path / "log", "ab", buffering=0) as file:
+
+        def handler(*_):
+            written.append(file.write(b"handler\n"))
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        try:
+            for _ in range(200):
+                signal.raise_signal(signal.SIGUSR1)
+                file.write(b"main\n")
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+    assert written == [8] * 200
+    assert (tmp_path / "log").read_bytes().count(b"\n") == 400
+
+
+def test_threads_that_open_use_and_drop_leave_the_accounts_at_nothing(clock, tmp_path):
+    files = Files(ResourceSettings(limit=20, ttl_seconds=TTL), clock)
+
+    def work(number):
+        for _ in range(100):
+            with files.open(tmp_path / str(number), "a") as file:
+                file.write("x")
+            file = files.open(tmp_path / str(number), "rb")
+            file.read(1)
+            file.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    usage = files.usage()
+    assert (usage.in_use, usage.active, usage.opened_total) == (0, 0, 1600)
+    assert usage.closed_total["released"] == 1600
+
+
+def test_a_name_it_does_not_know_is_an_attribute_error_of_the_file(files, path):
+    with files.open(path) as file:
+        assert not hasattr(file, "nothing")
+        assert not hasattr(file, "_private")
+        assert "a.txt" in repr(file)
+
+
+def test_evict_oldest_is_refused_for_files(clock):
+    with pytest.raises(ConfigError, match="file_handle"):
+        Files(ResourceSettings(limit=1, overflow="evict_oldest"), clock)

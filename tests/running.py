@@ -5,65 +5,51 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from waiting import wait_until
-
-_URL = re.compile(r"http://[\w.:\[\]]+:(\d+)")
+from served import Served
 
 
 class RunningService:
-    """`leakwarden serve` with `data_dir`; ready once the constructor returns.
+    """`leakwarden serve` over `data_dir`, ready once this is built.
 
-    `kill()` is SIGKILL, `stop()` is SIGTERM; `start()` begins again on the same data directory.
+    `kill()` is SIGKILL, `stop()` SIGTERM; `start()` begins again over the same data directory.
     """
 
-    def __init__(
-        self, data_dir: Path, *arguments: str, environ: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, data_dir: Path, *arguments: str) -> None:
         self.data_dir = data_dir
         self._arguments = arguments
-        self._environ = {**os.environ, **(environ or {})}
+        self._runs = 0
         self.start()
 
     def start(self) -> None:
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
+        self._runs += 1
+        self.served = Served(
             [
                 *(sys.executable, "-m", "leakwarden", "serve", "--listen", "127.0.0.1:0"),
                 *("--data-dir", str(self.data_dir), *self._arguments),
             ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=self._environ,
+            self.data_dir.with_name(f"{self.data_dir.name}-{self._runs}.log"),
+            self.data_dir.parent,
+            os.environ,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        wait_until(lambda: self._port() or self.process.poll() is not None, 30)
-        port = self._port()
-        assert port, f"the service did not come up:\n{self.output}"
-        self.port = port
-        wait_until(lambda: self.get("/-/ready")[0] == 200, 30)
+        self.port = int(self.served.url.rpartition(":")[2])
+
+    @property
+    def pid(self) -> int:
+        return self.served.process.pid
 
     @property
     def output(self) -> str:
-        return "".join(self.lines)
+        return self.served.output
 
     @property
     def token(self) -> str:
-        return (self.data_dir / "token").read_text().split()[-1]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return (self.data_dir / "token").read_text().strip()
 
     def get(self, path: str, **headers: str) -> tuple[int, Any]:
         return self.request("GET", path, None, **headers)
@@ -89,35 +75,15 @@ class RunningService:
             return answer.status, json.loads(text)
         return answer.status, text
 
+    def send(self, to: str, body: str, **more: str) -> tuple[int, Any]:
+        return self.post("/v1/messages", {"from": "tester", "to": to, "body": body, **more})
+
     def inbox(self, agent: str) -> Sequence[Path]:
         return sorted((self.data_dir / "agents" / agent / "inbox").glob("*.md"))
 
     def kill(self) -> None:
-        self.process.kill()
-        self._ended()
+        self.served.end(signal.SIGKILL)
 
-    def stop(self, seconds: float = 30) -> int:
+    def stop(self) -> int:
         """The exit code after SIGTERM."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        return self._ended()
-
-    def _ended(self) -> int:
-        code = self.process.wait(10)
-        self._reader.join(10)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-
-    def _port(self) -> int | None:
-        match = _URL.search(self.output)
-        return int(match.group(1)) if match else None
+        return self.served.end(signal.SIGTERM)

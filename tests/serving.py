@@ -14,8 +14,9 @@ from typing import Any
 
 from leakwarden.core.resource import LeaseInfo, ResourceSettings, Usage
 from leakwarden.messaging.agents import Agent
-from leakwarden.messaging.message import Attempt, Message, MessageState, NewMessage
+from leakwarden.messaging.message import Attempt, Message, NewMessage
 from leakwarden.messaging.sending import Sender
+from leakwarden.messaging.states import MessageState
 from leakwarden.messaging.validator import Validator
 from leakwarden.service.auth import Tokens
 from leakwarden.service.context import Context
@@ -211,9 +212,14 @@ class Running:
 
 
 @contextmanager
-def running(context: Context, app: Any = None) -> Iterator[Running]:
+def running(context: Context, app: Any = None, **server_options: Any) -> Iterator[Running]:
     """The service of `context` on a thread until the block ends."""
-    server = HttpServer(app or build_app(context), context.settings.http, stopping=context.stopping)
+    server = HttpServer(
+        app or build_app(context),
+        context.settings.http,
+        stopping=context.stopping,
+        **server_options,
+    )
     host, port = server.bind()
     listening = threading.Event()
     thread = threading.Thread(target=server.run, args=(listening.set,), name="test-server")

@@ -8,6 +8,7 @@ and starts no thread before `start()`. The messaging service is put together in
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -62,6 +63,7 @@ class Warden:
         self._managers: dict[str, Manager] = {}
         self._sources: list[Source] = []
         self._cpu_seconds = 0.0
+        self._cpu_lock = threading.Lock()
         self._heap = HeapMonitor(self.settings.detection_window_seconds, clock)
         self.add_source(Source("process", "process", ProcessMonitor().sample))
         self.add_source(Source("heap", "heap", self._heap.sample))
@@ -133,14 +135,13 @@ class Warden:
                 else:
                     values[source.field] = value
             results.append(CollectorResult(source.collector, time.perf_counter() - started, error))
-        self._cpu_seconds += time.thread_time() - began
         return Snapshot(
             at=time.time(),
             instance_id=self.instance_id,
             version=__version__,
             usages=tuple(usages),
             collectors=tuple(results),
-            self_cpu_seconds_total=self._cpu_seconds,
+            self_cpu_seconds_total=self._spend(time.thread_time() - began),
             **values,
         )
 
@@ -207,6 +208,12 @@ class Warden:
         for manager in tuple(self._managers.values()):
             # Reading the usage closes what was dropped unreleased, so the totals rise in time.
             manager.usage()
-        self._cpu_seconds += time.thread_time() - began
+        self._spend(time.thread_time() - began)
         if fixed is not None:
             _log.info("heap.baseline_fixed bytes=%d samples=%d", fixed.in_use_bytes, fixed.samples)
+
+    def _spend(self, cpu_seconds: float) -> float:
+        """What measuring has cost so far, with `cpu_seconds` more."""
+        with self._cpu_lock:
+            self._cpu_seconds += cpu_seconds
+            return self._cpu_seconds

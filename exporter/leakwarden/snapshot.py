@@ -11,12 +11,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from math import isinf
 from typing import Any
 
 from leakwarden.core.histogram import HistogramSample
 from leakwarden.core.resource import Usage
+from leakwarden.core.rfc3339 import rfc3339
 from leakwarden.monitors.samples import HeapSample, ProcessSample
 
 
@@ -89,7 +89,7 @@ def to_dict(snapshot: Snapshot) -> dict[str, Any]:
     `{"what", "reason"}` for each source that failed or cannot be read on this system.
     """
     return {
-        "at": _rfc3339(snapshot.at),
+        "at": rfc3339(snapshot.at),
         "instance_id": snapshot.instance_id,
         "version": snapshot.version,
         "resources": [_usage(usage) for usage in snapshot.usages],
@@ -108,11 +108,6 @@ def to_dict(snapshot: Snapshot) -> dict[str, Any]:
         ],
         "absent": _absent(snapshot),
     }
-
-
-def _rfc3339(unix_seconds: float) -> str:
-    moment = datetime.fromtimestamp(unix_seconds, timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _absent(snapshot: Snapshot) -> list[dict[str, str]]:
@@ -151,7 +146,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
 def _process(process: ProcessSample) -> dict[str, Any]:
     plain = asdict(process)
     started = plain.pop("start_time_seconds")
-    return {**plain, "started_at": None if started is None else _rfc3339(started)}
+    return {**plain, "started_at": None if started is None else rfc3339(started)}
 
 
 def _heap(heap: HeapSample) -> dict[str, Any]:
@@ -167,7 +162,7 @@ def _messages(messages: MessageSample) -> dict[str, Any]:
     oldest = messages.oldest_queued_at
     return {
         "queued": dict(messages.queued),
-        "oldest_queued_at": None if oldest is None else _rfc3339(oldest),
+        "oldest_queued_at": None if oldest is None else rfc3339(oldest),
         "attempts_total": dict(messages.attempts_total),
         "failures_total": [
             {"transport": transport, "reason": reason, "count": count}

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from leakwarden.cli import DONE, WRONG_USE, CommandError, client
 from leakwarden.cli.terminal import plain, show, table
-from leakwarden.messaging.message import MessageState
+from leakwarden.messaging.states import MessageState
 
 _USUAL_COUNT = 20
 

@@ -19,15 +19,10 @@ import re
 from datetime import datetime
 
 from leakwarden.core.errors import LimitExceeded, Refused
+from leakwarden.core.rfc3339 import rfc3339
 from leakwarden.managers.message_buffers import MessageBuffer, MessageBuffers
 from leakwarden.messaging.agents import check_agent_id
-from leakwarden.messaging.message import (
-    Message,
-    NewMessage,
-    parse_priority,
-    parse_type,
-    rfc3339,
-)
+from leakwarden.messaging.message import Message, NewMessage, parse_priority, parse_type
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _HEADERS = re.compile(

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from leakwarden.core.errors import Refused
 from leakwarden.messaging.agents import Agent
-from leakwarden.messaging.message import MessageType, NewMessage, Priority, new_message_id
+from leakwarden.messaging.message import MessageType, NewMessage, Priority
+from leakwarden.messaging.message_ids import MessageIds
 from leakwarden.messaging.validator import Validator
 
 
@@ -72,6 +73,7 @@ class Sender:
         self._agents = agents
         self._validator = validator
         self._clock = clock
+        self._ids = MessageIds()
 
     def send(self, draft: Draft) -> Sent:
         """One message to the one recipient, durable on return."""
@@ -104,7 +106,7 @@ class Sender:
         )
         messages = [
             NewMessage(
-                id=new_message_id(now),
+                id=self._ids.new(now),
                 sender=draft.sender,
                 recipient=recipient,
                 body=valid.body,

@@ -15,8 +15,9 @@ from typing import Protocol
 
 from leakwarden.core.resource import LeaseInfo
 from leakwarden.messaging.agents import Agent
-from leakwarden.messaging.message import Attempt, Message, MessageState
+from leakwarden.messaging.message import Attempt, Message
 from leakwarden.messaging.sending import Draft, Sent
+from leakwarden.messaging.states import MessageState
 from leakwarden.service.auth import Tokens
 from leakwarden.settings import Settings
 from leakwarden.snapshot import Snapshot

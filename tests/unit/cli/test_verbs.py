@@ -17,12 +17,12 @@ from leakwarden.messaging.agents import Agent
 from leakwarden.messaging.message import (
     Attempt,
     Message,
-    MessageState,
     MessageType,
     Priority,
     attempt_to_dict,
     message_to_dict,
 )
+from leakwarden.messaging.states import MessageState
 from leakwarden.monitors.samples import HeapSample, ProcessSample
 from leakwarden.service.page import agent_to_dict, lease_to_dict
 from leakwarden.snapshot import CollectorResult, MessageSample, Snapshot, StoreSample, to_dict

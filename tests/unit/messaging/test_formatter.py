@@ -10,7 +10,8 @@ from leakwarden.core.errors import LimitExceeded, Refused
 from leakwarden.core.resource import ResourceSettings
 from leakwarden.managers.message_buffers import MessageBuffers
 from leakwarden.messaging.formatter import Formatter, format_message, parse_message
-from leakwarden.messaging.message import Message, MessageState, MessageType, NewMessage, Priority
+from leakwarden.messaging.message import Message, MessageType, NewMessage, Priority
+from leakwarden.messaging.states import MessageState
 
 MESSAGE = NewMessage(
     id="019ab1f07c8d7c3e9d5b0a64f3e2d1c0",

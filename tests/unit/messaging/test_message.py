@@ -12,22 +12,19 @@ from itertools import pairwise, product
 import pytest
 
 from leakwarden.core.errors import Refused
+from leakwarden.core.rfc3339 import rfc3339
 from leakwarden.messaging.message import (
-    MOVES,
     Attempt,
     Message,
-    MessageIds,
-    MessageState,
     MessageType,
     Priority,
     attempt_to_dict,
     message_to_dict,
-    move,
-    new_message_id,
     parse_priority,
     parse_type,
-    rfc3339,
 )
+from leakwarden.messaging.message_ids import MessageIds
+from leakwarden.messaging.states import MOVES, MessageState, move
 
 NOW = 1_795_599_000.125
 MOVE_NAMES = ("claim", "deliver", "retry", "fail", "expire_lease")
@@ -99,7 +96,7 @@ def test_a_type_is_read_in_any_case():
 
 
 def test_an_id_is_a_uuid_of_version_7_that_holds_the_time():
-    text = new_message_id(NOW + 3600)
+    text = MessageIds().new(NOW + 3600)
     parsed = uuid.UUID(hex=text)
     assert text == parsed.hex
     assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)

@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from leakwarden.core.errors import Refused
 from leakwarden.messaging.message import (
-    MessageState,
     attempt_to_dict,
     message_to_dict,
     parse_priority,
     parse_type,
 )
 from leakwarden.messaging.sending import Draft
+from leakwarden.messaging.states import MessageState
 from leakwarden.service.context import Context
 from leakwarden.service.page import after_of, decode, json_response, limit_of, page_of, query
 from leakwarden.service.threads import in_thread

@@ -115,7 +115,7 @@ def test_a_chunked_body_is_measured_while_it_comes(service, size, status):
 def test_a_body_whose_length_and_chunks_contradict_is_not_taken(service, store):
     before = len(store.messages)
     start = head(service, "Transfer-Encoding: chunked", "Content-Length: 5", "Connection: close")
-    answer = raw(service, start, *chunked(sized(60), 1000))
+    answer = raw(service, start + b"".join(chunked(sized(60), 1000)))
     assert answer.split()[1] == b"400"
     assert len(store.messages) == before
 

@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
@@ -53,7 +53,12 @@ _logger = logging.getLogger(__name__)
 
 
 class HttpServer:
-    """One listening service. `bind` first, then `run` on the main thread or any other."""
+    """One listening service. `bind` first, then `run` on the main thread or any other.
+
+    `stopping` is set at the first `stop`, before anything else ends. A request that is not
+    answered within `drain_seconds` of it is cut off. `protocol` auto takes httptools where it is
+    installed and else h11.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,8 @@ class HttpServer:
         *,
         stopping: threading.Event | None = None,
         drain_seconds: int = DRAIN_SECONDS,
+        arrival_seconds: float = ARRIVAL_SECONDS,
+        protocol: Literal["auto", "h11", "httptools"] = "auto",
     ) -> None:
         self._host, self._port = split_listen(settings.listen)
         self._sockets: list[socket.socket] = []
@@ -69,6 +76,7 @@ class HttpServer:
             app,
             access_log=False,
             date_header=True,
+            http=protocol,
             interface="asgi3",
             lifespan="off",
             limit_concurrency=MOST_CONNECTIONS,
@@ -79,7 +87,7 @@ class HttpServer:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws="none",
         )
-        self._server = _Server(config, stopping or threading.Event())
+        self._server = _Server(config, stopping or threading.Event(), arrival_seconds)
 
     def bind(self) -> tuple[str, int]:
         """The host and port listened on: the port given, or a free one for 0.
@@ -114,8 +122,11 @@ class HttpServer:
 class _Server(uvicorn.Server):
     """uvicorn without its signals and its ten wakes a second."""
 
-    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+    def __init__(
+        self, config: uvicorn.Config, stopping: threading.Event, arrival_seconds: float
+    ) -> None:
         super().__init__(config)
+        self._arrival_seconds = arrival_seconds
         self.on_listening: Callable[[], None] | None = None
         self._stopping = stopping
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -146,7 +157,7 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self._wake.wait(), 1.0)
 
     def _close_late_arrivals(self, now: float) -> None:
-        """Close connections on which one request has been arriving for ARRIVAL_SECONDS.
+        """Close connections on which one request has been arriving for `arrival_seconds`.
 
         uvicorn has a timeout between requests but none within one, so a client that sends a byte
         a minute would hold a connection for ever.
@@ -157,7 +168,7 @@ class _Server(uvicorn.Server):
             if key is None:
                 continue
             since = arriving[key] = self._arriving.get(key, now)
-            if now - since >= ARRIVAL_SECONDS:
+            if now - since >= self._arrival_seconds:
                 _logger.info("http.arrival_too_slow seconds=%.0f", now - since)
                 connection.transport.close()
         self._arriving = arriving

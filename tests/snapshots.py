@@ -100,7 +100,7 @@ def whole() -> Snapshot:
         ),
         messages=MessageSample(
             attempts_total={"inbox": 9},
-            failures_total={("inbox", "io"): 2, ("inbox", "rejected"): 0},
+            failures_total={("inbox", "io"): 2, ("inbox", "no_space"): 0},
             duration_seconds={"inbox": HistogramSample(((0.005, 6), (0.1, 8), (INF, 9)), 0.375)},
             queued={"low": 0, "normal": 5, "high": 1, "urgent": 0},
             oldest_queued_at=AT - 1.5,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from leakwarden.exporters.catalog_family import Family, Label, Read, Sample, Value, single
+from leakwarden.messaging.reasons import REASONS
 from leakwarden.snapshot import MessageSample, Snapshot, StoreSample
 
 # Desktop comes with the transport of that name.
@@ -60,7 +61,7 @@ MESSAGES = (
         "counter",
         "Attempts to deliver a message that failed, by reason.",
         _failures,
-        (_TRANSPORT, Label("reason", meaning="the closed set of the transport")),
+        (_TRANSPORT, Label("reason", REASONS)),
         absent=_NO_DELIVERY,
     ),
     Family(

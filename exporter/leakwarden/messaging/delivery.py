@@ -22,27 +22,13 @@ from leakwarden.core.histogram import Histogram
 from leakwarden.messaging.formatter import Formatter
 from leakwarden.messaging.inbox import Inbox, UnsafePath
 from leakwarden.messaging.message import Message
+from leakwarden.messaging.reasons import PERMANENT, REASONS
 from leakwarden.messaging.store.messages import Depths, Failure
 from leakwarden.snapshot import MessageSample
 
 _log = logging.getLogger(__name__)
 
 TRANSPORT = "inbox"
-
-# Why a delivery fails; the closed set of the label `reason`.
-REASONS = (
-    "io",
-    "no_space",
-    "file_limit",
-    "buffer_limit",
-    "unsafe_path",
-    "too_large",
-    "unknown_agent",
-    "unformattable",
-    "internal",
-)
-# Trying again cannot help: the message itself is the cause.
-PERMANENT = frozenset({"too_large", "unknown_agent", "unformattable"})
 
 # 1, 4, 16, 64, 256, 300, 300 s: eight attempts within 16 minutes, which is time to free a disk.
 MOST_ATTEMPTS = 8

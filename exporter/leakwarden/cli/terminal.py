@@ -18,6 +18,7 @@ NOT_MEASURED = "not measured"
 # Where the policy speaks of filling and of full: marks on each bar.
 MARKS = (0.75, 0.90)
 
+_TWO_DAYS = 172_800
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -76,14 +77,11 @@ def age(seconds: float | None) -> str:
     """For people: `12 s`, `11 min`, `5.2 h`, `3.1 d`; `-` for None (there is nothing to be old)."""
     if seconds is None:
         return "-"
-    for limit, unit_seconds, unit, digits in (
-        (60, 1, "s", 0),
-        (3600, 60, "min", 0),
-        (172_800, 3600, "h", 1),
-    ):
+    for limit, unit_seconds, unit in ((60, 1, "s"), (3600, 60, "min")):
         if seconds < limit:
-            return f"{seconds / unit_seconds:.{digits}f} {unit}"
-    return f"{seconds / 86_400:.1f} d"
+            return f"{seconds / unit_seconds:.0f} {unit}"
+    amount, unit = (seconds / 3600, "h") if seconds < _TWO_DAYS else (seconds / 86_400, "d")
+    return f"{amount:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def size(count: int | None) -> str:

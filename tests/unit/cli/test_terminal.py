@@ -19,10 +19,11 @@ UNICODE = Look(colour=False, unicode=True)
         (59.4, "59 s"),
         (60, "1 min"),
         (671, "11 min"),
-        (3600, "1.0 h"),
-        (172_799, "48.0 h"),
-        (172_800, "2.0 d"),
-        (8_640_000, "100.0 d"),
+        (3600, "1 h"),
+        (18_720, "5.2 h"),
+        (172_799, "48 h"),
+        (172_800, "2 d"),
+        (8_640_000, "100 d"),
     ],
 )
 def test_an_age_is_for_people(seconds: float | None, words: str) -> None:

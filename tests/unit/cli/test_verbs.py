@@ -134,7 +134,7 @@ leakwarden 0.1.0 at {service.url}, 2026-11-25 10:00:00 UTC
   pyautogui_session       0     10  ·······│·│     0      0         -       0 B
   message_buffer          2    256  █████████·     0      0       0 s      90 B
   a_kind_with_a_rather_long_name
-                          7      -  no limit       0      0     2.0 h       0 B
+                          7      -  no limit       0      0       2 h       0 B
 
 messages  12 queued (11 normal, 1 urgent), oldest 3 s; 120 attempts, 2 failed
 heap      +976.6 KiB against a baseline that still settles; 21.0 MiB in use

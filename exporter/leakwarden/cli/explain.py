@@ -50,6 +50,8 @@ def lines(row: dict[str, Any], leases: list[dict[str, Any]], style: Look) -> Ite
     yield style.loud(_sentence(row))
     yield from wrap(_rules(row), WIDTH)
     if not leases:
+        if row["in_use"]:  # closed between the two answers, or the accounts do not add up
+            yield "The service listed none of them. If that stays so, it is a bug: report it."
         return
     sites: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for lease in leases:

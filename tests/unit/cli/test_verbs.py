@@ -239,6 +239,16 @@ def test_explain_of_a_kind_that_holds_nothing_ends_with_its_rules(
     )
 
 
+def test_explain_does_not_pass_over_leases_that_are_counted_and_not_listed(
+    service: FarSide, capsys: Capture
+) -> None:
+    service.answers |= {
+        "GET /v1/leases": (200, {"items": [], "next": None}),
+        "GET /v1/snapshot": (200, snapshot(usages=USAGES)),
+    }
+    assert "The service listed none of them." in printed(capsys, "explain", "file_handle")
+
+
 def test_explain_of_a_kind_that_could_not_be_read_fails_with_the_reason(
     service: FarSide, capsys: Capture
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -35,15 +35,18 @@ REGISTRY = re.compile(
     r"|\b(?:deb|security)\.debian\.org|repo\d?\.maven\.|index[-]url"
 )
 ADDRESS = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])(?!\.\d)")
+# RFC 5737: for documentation, and no machine's. Tests need an address that is not loopback.
+NOBODYS = [IPv4Network(net) for net in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
 
 
 def is_here_or_nowhere(text: str) -> bool:
-    """True for loopback, for "every interface", and for what is no address at all."""
+    """True for loopback, "every interface", documentation, and what is no address at all."""
     try:
         address = IPv4Address(text)
     except ValueError:
         return True
-    return address.is_loopback or address.is_unspecified
+    nobodys = any(address in network for network in NOBODYS)
+    return address.is_loopback or address.is_unspecified or nobodys
 
 
 def offences(text: str) -> list[str]:
@@ -110,7 +113,7 @@ def test_a_registry_or_a_foreign_address_is_named(text: str, what: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "127.0.0.1:9877 0.0.0.0 127.8.9.10",
+        "127.0.0.1:9877 0.0.0.0 127.8.9.10 192.0.2.7",
         "types-pyyaml==6.0.12.20261113",
         "1.2.3.4.5 and 999.1.1.1",
         "$HOME/work, tmp_path / 'tmp', /proc/self/fd, DATA_DIR/root",

@@ -227,7 +227,7 @@ def test_a_token_that_cannot_be_kept_is_an_error_that_names_the_place(tmp_path):
         ("::ffff:127.0.0.1", True),
         ("0.0.0.0", False),
         ("::", False),
-        ("10.0.0.1", False),
+        ("192.0.2.1", False),
         ("localhost.example", False),
         ("127.0.0.1.example", False),
         ("", False),
@@ -241,7 +241,7 @@ def test_off_loopback_the_service_wants_a_token_file(tmp_path):
     check_listen(HttpSettings(listen="127.0.0.1:1"), None)
     check_listen(HttpSettings(listen="[::1]:1"), None)
     check_listen(HttpSettings(listen="0.0.0.0:1"), tmp_path / "tokens")
-    for listen in ("0.0.0.0:1", "[::]:1", "10.0.0.1:1", "desk.example:1"):
+    for listen in ("0.0.0.0:1", "[::]:1", "192.0.2.1:1", "desk.example:1"):
         with pytest.raises(ConfigError, match="no token file"):
             check_listen(HttpSettings(listen=listen), None)
 

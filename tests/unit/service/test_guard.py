@@ -51,11 +51,11 @@ async def call(app, method, path, *headers, server=("127.0.0.1", 9877), body=(b"
 
 def test_loopback_gives_no_right_where_the_connection_came_to_another_address(tmp_path):
     app = build_app(make_context(tmp_path))
-    here, there = (b"host", b"127.0.0.1:9877"), (b"host", b"10.0.0.5:9877")
+    here, there = (b"host", b"127.0.0.1:9877"), (b"host", b"192.0.2.5:9877")
 
     async def both():
         assert (await call(app, "GET", "/v1/snapshot", here))[0] == 200
-        other = await call(app, "GET", "/v1/snapshot", there, server=("10.0.0.5", 9877))
+        other = await call(app, "GET", "/v1/snapshot", there, server=("192.0.2.5", 9877))
         assert other[0] == 401
 
     asyncio.run(both())

@@ -33,7 +33,7 @@ def test_names_of_loopback_with_the_port_listened_on_are_answered(host):
         "127.0.0.1.evil.example:9877",
         "localhost:9877.evil.example",
         "localhost:9877@evil.example",
-        "10.0.0.1:9877",
+        "192.0.2.1:9877",
     ],
 )
 def test_any_other_host_is_foreign(host):
@@ -41,11 +41,11 @@ def test_any_other_host_is_foreign(host):
 
 
 def test_the_address_that_a_connection_came_to_is_answered_and_loopback_names_are_not():
-    server = ("10.0.0.5", 80)
-    assert allows("10.0.0.5", server=server)
-    assert allows("10.0.0.5:80", server=server)
+    server = ("192.0.2.5", 80)
+    assert allows("192.0.2.5", server=server)
+    assert allows("192.0.2.5:80", server=server)
     assert not allows("localhost:80", server=server)
-    assert not allows("10.0.0.6", server=server)
+    assert not allows("192.0.2.6", server=server)
     assert allows("[fd00::5]:9877", server=("fd00::5", 9877))
 
 

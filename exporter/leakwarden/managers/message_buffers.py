@@ -63,7 +63,7 @@ class MessageBuffers:
         """The bytes, in use until they are given back. StaleHandle where they are let go."""
         now = self._clock()
         data = buffer.data
-        if not self.ledger.pin(buffer.lease, now, +1) or data is None:
+        if data is None or not self.ledger.pin(buffer.lease, now, +1):
             raise stale_handle(buffer.lease, self.ledger.kind, now)
         return data
 

@@ -71,7 +71,8 @@ def test_at_the_limit_nothing_is_opened_created_or_truncated(files, path, tmp_pa
 def test_an_open_that_fails_leaves_no_lease(files, path, name, mode, error):
     with pytest.raises(error):
         files.open(path.parent / name, mode)
-    assert files.usage().in_use == 0
+    usage = files.usage()
+    assert (usage.in_use, usage.closed_total["released"]) == (0, 1)
 
 
 def test_close_gives_back_the_lease_once_and_is_harmless_again(files, path):

@@ -30,7 +30,7 @@ run: $(VENV)/runtime.stamp ## Install what is missing and start the service on l
 	@exec $(VENV)/bin/leakwarden serve $(ARGS)
 
 .PHONY: test
-test: $(VENV)/dev.stamp test-packages lint ## Install what is missing and run every check and test (about 5 minutes)
+test: $(VENV)/dev.stamp test-packages lint ## Install what is missing and run every check and test (about 3 minutes)
 	@$(PYTHON_IN) -m pytest $(ARGS)
 
 .PHONY: test-packages

@@ -27,7 +27,8 @@ def tidy(connection: sqlite3.Connection) -> bool:
         (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
         connection.execute("PRAGMA busy_timeout = 0")
         try:
-            connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+            # execute() would step it once, and each step gives back one page.
+            connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
             (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:

@@ -48,16 +48,20 @@ _REMEMBER = (
     " SELECT row, attempts, ?, ?, ? FROM messages WHERE id = ?"
 )
 
-# Both halves are read from an index alone, whatever is delivered already.
+# Each half names its partial index, so that neither ever walks over what is finished.
 _DEPTHS = """
-    SELECT priority, count(*), min(row) FROM messages
+    SELECT priority, count(*), min(row) FROM messages INDEXED BY messages_ready
     WHERE state = 'queued' AND due_at IS NULL GROUP BY priority
     UNION ALL
-    SELECT priority, count(*), min(row) FROM messages
+    SELECT priority, count(*), min(row) FROM messages INDEXED BY messages_timed
     WHERE due_at IS NOT NULL GROUP BY priority"""
 _BY_RECIPIENT = """
-    SELECT recipient, count(*) FROM messages
-    WHERE (state = 'queued' AND due_at IS NULL) OR due_at IS NOT NULL GROUP BY recipient"""
+    SELECT recipient, count(*) FROM (
+        SELECT recipient FROM messages INDEXED BY messages_ready
+        WHERE state = 'queued' AND due_at IS NULL
+        UNION ALL
+        SELECT recipient FROM messages INDEXED BY messages_timed WHERE due_at IS NOT NULL)
+    GROUP BY recipient"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ class Messages:
         self._engine.submit(work)
 
     def depths(self) -> Depths:
-        """How much is accepted and not finished. O(that), from indexes: 1 ms at 10,000."""
+        """How much is accepted and not finished. O(that): 1 ms at 10,000."""
 
         def query(connection: sqlite3.Connection) -> Depths:
             counts = dict.fromkeys(Priority, 0)

@@ -38,7 +38,7 @@ class Retention:
         """How many were deleted in all, a transaction for each `MOST_ROWS`."""
         deleted = 0
         while True:
-            count = self.retain(before)
+            count = self.retain(before, MOST_ROWS)
             deleted += count
             if count < MOST_ROWS:
                 return deleted

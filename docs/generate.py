@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from leakwarden.exporters.catalog import CATALOG, Family, Label
+from leakwarden.messaging.reasons import PERMANENT, REASONS
+from leakwarden.messaging.states import MOVES
+from leakwarden.messaging.validator import RULES, BodyLimits
 
 HERE = Path(__file__).parent
 
@@ -55,7 +58,40 @@ def _label(label: Label) -> str:
     return f"`{label.name}`: {values}"
 
 
-PAGES: dict[str, Callable[[], str]] = {"metrics.md": metrics}
+LIMITS = BodyLimits()
+MESSAGES = f"""\
+# Messages
+
+Made by `make docs` from the tables in `exporter/leakwarden/messaging/`; do not edit.
+
+A body is pasted or typed into somebody's window, shown in terminals and read by people and by
+language models. What would act there instead of being read is refused (400, with the line and
+column); what can go without changing what a reader understands is cleaned, and the answer to the
+sender lists it under `cleaned`. Nothing else is altered.
+
+A body has at most {LIMITS.characters:,} characters and at most {LIMITS.line_characters:,} in a line
+(`body_too_long`, `line_too_long`), and something to see (`empty_body`).
+
+| rule | what happens | to what | why |
+|---|---|---|---|"""
+
+
+def messages() -> str:
+    """The page about what a body may hold, and the states of a message."""
+    lines = [MESSAGES]
+    lines += [f"| `{rule.code}` | {rule.action} | {rule.what} | {rule.why} |" for rule in RULES]
+    lines += ["\n## States\n", "| from | move | to |", "|---|---|---|"]
+    lines += [
+        f"| {before.value} | {name} | {after.value} |" for (before, name), after in MOVES.items()
+    ]
+    lines += ["\nA delivery that fails is tried again, with growing pauses. The reasons are"]
+    lines += [", ".join(f"`{reason}`" for reason in REASONS) + "; of these"]
+    permanent = (f"`{reason}`" for reason in REASONS if reason in PERMANENT)
+    lines += [", ".join(permanent) + " are given up at once."]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {"messages.md": messages, "metrics.md": metrics}
 
 
 def main() -> int:

@@ -35,7 +35,7 @@ test: $(VENV)/dev.stamp test-packages lint ## Install what is missing and run ev
 
 .PHONY: test-packages
 test-packages:
-	@.ci/system-packages git prometheus strace
+	@.ci/system-packages curl git prometheus strace
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Check style and types alone (seconds)

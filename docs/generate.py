@@ -65,7 +65,7 @@ MESSAGES = f"""\
 Made by `make docs` from the tables in `exporter/leakwarden/messaging/`; do not edit.
 
 A body is pasted or typed into somebody's window, shown in terminals and read by people and by
-language models. What would act there instead of being read is refused (400, with the line and
+language models. What would act there instead of being read is refused (422, with the line and
 column); what can go without changing what a reader understands is cleaned, and the answer to the
 sender lists it under `cleaned`. Nothing else is altered.
 

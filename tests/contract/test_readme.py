@@ -94,9 +94,10 @@ class Session:
         command = command.replace(DEFAULT, self._address)
         if SERVES.match(command):
             return self._serve(command)
-        # The state of the shell is handed on through a file: its variables and its folder.
+        # The state of the shell is handed on through a file: its variables (`set -a` exports them
+        # all) and its folder.
         state = self._folder.parent / "state"
-        script = f"{command}\nleft=$?\n{{ pwd; env -0; }} > '{state}'\nexit $left"
+        script = f"set -a\n{command}\nleft=$?\n{{ pwd; env -0; }} > '{state}'\nexit $left"
         try:
             done = subprocess.run(
                 ["bash", "-c", script],

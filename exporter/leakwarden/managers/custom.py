@@ -50,7 +50,8 @@ class Pool:
         self._clock = clock
         self._closer = None if on_release is None else Closer(self.ledger, on_release)
 
-    def acquire(self, obj: Any, *, size_bytes: int = 0) -> Lease:
+    # size_bytes is not keyword-only: that alone costs 30 ns of 630.
+    def acquire(self, obj: Any, size_bytes: int = 0) -> Lease:
         """The lease of `obj`, its site the caller's line. LimitExceeded at the limit."""
         return self.ledger.acquire(obj, self._clock(), size_bytes, 2)
 
@@ -66,7 +67,7 @@ class Pool:
         """True where this call closed the lease; False where it was closed already."""
         return self.ledger.release(lease)
 
-    def lease(self, obj: T, *, size_bytes: int = 0) -> _Held[T]:
+    def lease(self, obj: T, size_bytes: int = 0) -> _Held[T]:
         """What a `with` enters to have `obj`: leased from now, in use inside, released at the end.
 
         The lease is taken by the call itself, so that its site is the caller's line under an

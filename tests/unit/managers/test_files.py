@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -381,3 +382,44 @@ def test_a_name_it_does_not_know_is_an_attribute_error_of_the_file(files, path):
 def test_evict_oldest_is_refused_for_files(clock):
     with pytest.raises(ConfigError, match="file_handle"):
         Files(ResourceSettings(limit=1, overflow="evict_oldest"), clock)
+
+
+def test_a_cleanup_racing_with_its_users_loses_no_write_and_closes_nothing_in_use(tmp_path):
+    # Everything is stale at once, so that each use may meet a cleanup at any point of it.
+    files = Files(ResourceSettings(limit=20, ttl_seconds=1e-9), time.monotonic)
+    done, failures, written = threading.Event(), [], [0] * 4
+
+    def use(number):
+        try:
+            while not done.is_set():
+                file = files.open(tmp_path / str(number), "ab")
+                try:
+                    for _ in range(5):
+                        file.write(b"x")
+                        written[number] += 1
+                        done.wait(1e-4)  # idle for a moment, for the cleanup to find
+                    with file:
+                        file.write(b"x")
+                        written[number] += 1
+                except StaleHandle:
+                    pass
+                file.close()
+        except BaseException as error:
+            failures.append(error)
+
+    users = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+    for user in users:
+        user.start()
+
+    def enough():
+        files.close_stale()
+        return failures or files.usage().closed_total["cleanup"] >= 300
+
+    wait_until(enough, every=0)
+    done.set()
+    for user in users:
+        user.join(10)
+    assert failures == []
+    assert [(tmp_path / str(number)).stat().st_size for number in range(4)] == written
+    usage = files.usage()
+    assert (usage.in_use, usage.active) == (0, 0)

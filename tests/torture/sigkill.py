@@ -1,6 +1,6 @@
 """Rounds of SIGKILL at random moments under load: nothing is lost, nothing stands twice.
 
-    python tests/torture/sigkill.py --rounds 100 [--target store] [--seed 1]
+    python tests/torture/sigkill.py --rounds 100 [--target service] [--seed 1]
 
 Each round starts the target over the same data directory, lets several senders send
 through it while agents move finished messages into `done/`, and kills it. What was
@@ -26,6 +26,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from service_target import serve
 
 HERE = Path(__file__).parent
 DATABASE = "leakwarden.db"
@@ -79,7 +81,13 @@ def start_store(data_dir: Path, senders: int, acknowledged: Callable[[str], None
     return Target(process, [reader])
 
 
-TARGETS: dict[str, Start] = {"store": start_store}
+def start_service(data_dir: Path, senders: int, acknowledged: Callable[[str], None]) -> Target:
+    """`leakwarden serve`, sent to over HTTP."""
+    service, threads = serve(data_dir, senders, acknowledged)
+    return Target(service.served.process, threads)
+
+
+TARGETS: dict[str, Start] = {"service": start_service, "store": start_store}
 
 
 @dataclass
@@ -178,7 +186,7 @@ def table(counts: list[Counts]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--target", choices=TARGETS, default="store")
+    parser.add_argument("--target", choices=TARGETS, default="service")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

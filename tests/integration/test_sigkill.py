@@ -14,6 +14,7 @@ SCRIPT = Path(__file__).parents[1] / "torture" / "sigkill.py"
 
 @pytest.fixture
 def sigkill(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     spec = importlib.util.spec_from_file_location("sigkill", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "sigkill", module)
@@ -21,8 +22,11 @@ def sigkill(monkeypatch) -> ModuleType:
     return module
 
 
-def test_three_kills_lose_nothing_acknowledged_and_nothing_stands_twice(sigkill, tmp_path: Path):
-    counts = sigkill.torture(sigkill.start_store, 3, tmp_path / "data")
+@pytest.mark.parametrize("target", ["store", "service"])
+def test_three_kills_lose_nothing_acknowledged_and_nothing_stands_twice(
+    sigkill, tmp_path: Path, target: str
+):
+    counts = sigkill.torture(sigkill.TARGETS[target], 3, tmp_path / "data")
     assert len(counts) == 4, sigkill.table(counts)
     assert not any(one.bad() for one in counts), sigkill.table(counts)
     last = counts[-1]

@@ -48,7 +48,7 @@ class Pool:
     ) -> None:
         self.ledger = Ledger(kind, settings, on_release=on_release)
         self._clock = clock
-        self._closer = None if on_release is None else Closer(self.ledger, on_release)
+        self.closer = None if on_release is None else Closer(self.ledger, on_release)
 
     # size_bytes is not keyword-only: that alone costs 30 ns of 630.
     def acquire(self, obj: Any, size_bytes: int = 0) -> Lease:
@@ -85,6 +85,6 @@ class Pool:
 
     def close_stale(self, cause: Cause = "cleanup") -> int:
         """How many stale leases were closed. One whose `on_release` raised or hangs stays open."""
-        if self._closer is None:
+        if self.closer is None:
             return forget_stale(self.ledger, self._clock(), cause)
-        return self._closer.close_stale(self._clock(), cause)
+        return self.closer.close_stale(self._clock(), cause)

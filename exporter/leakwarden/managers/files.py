@@ -40,7 +40,7 @@ class Files:
             )
         self.ledger = Ledger("file_handle", settings, on_release=TrackedFile.close_idle)
         self._clock = clock
-        self._closer = Closer(self.ledger, TrackedFile.close_idle)
+        self.closer = Closer(self.ledger, TrackedFile.close_idle)
 
     def open(self, path: FilePath, mode: str = "r", **open_kwargs: Any) -> TrackedFile:
         """The file, opened as the builtin `open()` does with the same arguments.
@@ -73,4 +73,4 @@ class Files:
 
     def close_stale(self, cause: Cause = "cleanup") -> int:
         """How many idle files were flushed and closed; what could not be flushed stays open."""
-        return self._closer.close_stale(self._clock(), cause)
+        return self.closer.close_stale(self._clock(), cause)

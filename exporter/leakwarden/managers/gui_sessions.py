@@ -68,7 +68,7 @@ class GuiSessions:
             )
         self.ledger = Ledger("pyautogui_session", settings, on_release=self._end_worker)
         self._clock = clock
-        self._closer = Closer(self.ledger, self._end_worker)
+        self.closer = Closer(self.ledger, self._end_worker)
         self._sessions: dict[int, GuiSession] = {}
 
     def open(
@@ -139,7 +139,7 @@ class GuiSessions:
 
         One whose `on_release` raised or has not returned yet stays open.
         """
-        return self._closer.close_stale(self._clock(), cause)
+        return self.closer.close_stale(self._clock(), cause)
 
     def _end_worker(self, session: GuiSession) -> None:
         session.end_worker()

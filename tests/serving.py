@@ -222,7 +222,9 @@ def running(context: Context, app: Any = None, **server_options: Any) -> Iterato
     )
     host, port = server.bind()
     listening = threading.Event()
-    thread = threading.Thread(target=server.run, args=(listening.set,), name="test-server")
+    thread = threading.Thread(
+        target=server.run, args=(listening.set,), name="test-server", daemon=True
+    )
     thread.start()
     try:
         assert listening.wait(10), "the server did not come up"

@@ -128,7 +128,7 @@ def test_more_calls_than_can_be_answered_are_503_and_probes_still_answer(tmp_pat
 
         waiting = [asyncio.create_task(post()) for _ in range(MOST_CALLS)]
         await asyncio.sleep(0)
-        refused = await post()
+        refused = await asyncio.wait_for(post(), 20)
         assert refused[0] == 503
         assert refused[1]["error"]["code"] == "overloaded"
         assert (await call(app, "GET", "/-/healthy", HOST))[0] == 200

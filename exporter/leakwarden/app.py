@@ -199,7 +199,7 @@ class Warden:
         kind = manager.ledger.kind
         self._managers[kind] = manager
         self.add_source(Source(kind, "usages", manager.usage))
-        self.cleanup.add(f"{kind}.close_stale", manager.close_stale)
+        self.cleanup.add(f"{kind}.close_stale", lambda: _close_stale(manager))
 
     def _sample(self) -> None:
         began = time.thread_time()
@@ -217,3 +217,19 @@ class Warden:
         with self._cpu_lock:
             self._cpu_seconds += cpu_seconds
             return self._cpu_seconds
+
+
+def _close_stale(manager: Manager) -> int:
+    """How many leases were closed. What could not be is logged here, for managers never log."""
+    failed_before = manager.usage().release_failures_total
+    closed = manager.close_stale()
+    failed = manager.usage().release_failures_total - failed_before
+    if failed:
+        closer = getattr(manager, "closer", None)
+        _log.warning(
+            "cleanup.close_failed kind=%s count=%d last_error=%r",
+            manager.ledger.kind,
+            failed,
+            closer and closer.last_error,
+        )
+    return closed

@@ -36,13 +36,14 @@ Leases = OrderedDict[Lease, Lease]
 class TouchOrder:
     """`fresh` may be added to (at its end) and popped from without the lock; nothing else may."""
 
-    __slots__ = ("_due", "_lifted", "_now", "busy", "fresh", "overdue", "stale")
+    __slots__ = ("_due", "_lifted", "_maps", "_now", "busy", "fresh", "overdue", "stale")
 
     def __init__(self) -> None:
         self.fresh: Leases = OrderedDict()
         self.stale: Leases = OrderedDict()
         self.busy: Leases = OrderedDict()
         self.overdue: Leases = OrderedDict()
+        self._maps = (self.fresh, self.stale, self.busy, self.overdue)
         # Those in `stale` that a cleanup may still take: not under way, not failed too often.
         self._due: Leases = OrderedDict()
         self._lifted: list[Lease | None] = []
@@ -50,7 +51,8 @@ class TouchOrder:
 
     def __len__(self) -> int:
         """How many are live. The lifted are counted too, where a handler asks in mid-move."""
-        count = len(self.fresh) + len(self.stale) + len(self.busy) + len(self.overdue)
+        # One C call: what a handler moves from one map to another is not missed in both.
+        count = sum(map(len, self._maps))
         return count + sum(
             lease is not None and lease.open and self._map_of(lease) is None
             for lease in self._lifted
@@ -132,15 +134,11 @@ class TouchOrder:
 
     def first(self, most: int) -> list[Lease]:
         """At most `most` live leases, least recently touched first, pinned ones among them."""
-        some = [
-            lease
-            for leases in (self.stale, self.fresh, self.overdue, self.busy)
-            for lease in _firsts(leases, most)
-        ]
+        some = [lease for leases in self._maps for lease in _firsts(leases, most)]
         return sorted(some, key=lambda lease: lease.touched_at)[:most]
 
     def _map_of(self, lease: Lease) -> Leases | None:
-        for leases in (self.fresh, self.stale, self.busy, self.overdue):
+        for leases in self._maps:
             if lease in leases:
                 return leases
         return None

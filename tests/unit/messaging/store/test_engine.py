@@ -12,6 +12,7 @@ import pytest
 
 from leakwarden.core.errors import ConfigError, Unavailable
 from leakwarden.messaging.store.engine import Engine
+from leakwarden.messaging.store.items import Item
 from leakwarden.messaging.store.messages import INSERT, Messages
 from leakwarden.messaging.store.rows import values_of
 from leakwarden.settings import StoreSettings
@@ -286,13 +287,13 @@ def test_a_backup_is_a_whole_database_that_opens_elsewhere(engine, tmp_path: Pat
     engine.backup(other / "leakwarden.db")
     with opened(other) as copy:
         assert count(copy) == 3
+    # The reader that wrote it is a reader again.
+    with pytest.raises(Unavailable):
+        engine.read(lambda connection: connection.execute("DELETE FROM messages").rowcount)
     with pytest.raises(ConfigError, match="already there"):
         engine.backup(other / "leakwarden.db")
     with pytest.raises(ConfigError, match="cannot be written"):
         engine.backup(tmp_path / "missing" / "backup.db")
-    # The reader that wrote it is a reader again.
-    with pytest.raises(Unavailable):
-        engine.read(lambda connection: connection.execute("DELETE FROM messages").rowcount)
 
 
 def test_before_open_and_after_close_nothing_is_taken(tmp_path: Path):
@@ -340,6 +341,16 @@ def test_close_commits_what_was_handed_in_and_wakes_everybody(tmp_path: Path):
     with closing(sqlite3.connect(engine.path)) as outside:
         stored = {row[0] for row in outside.execute("SELECT id FROM messages")}
     assert set(outcomes) <= stored
+
+
+def test_what_comes_in_the_instant_after_the_writer_ended_is_refused_and_not_left_waiting(engine):
+    engine.close()
+    late = Item(work=lambda _: None)
+    late.gate = threading.Lock()
+    late.gate.acquire()
+    engine._put((late,))  # as by a caller that had found the store open
+    assert late.gate.acquire(timeout=10)
+    assert isinstance(late.error, Unavailable)
 
 
 def test_an_engine_can_be_opened_again(tmp_path: Path):

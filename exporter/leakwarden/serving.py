@@ -71,21 +71,31 @@ class Service:
         data directory, the store or the address cannot be had.
         """
         with ExitStack() as stack:
+            # Entered first, so that a second signal ends the process at once to the very end.
+            server: HttpServer | None = None
+            stack.enter_context(StopSignals(lambda: self._stop(server)))
             engine = Engine(self.data_dir, self.settings.store)
             engine.open()
             stack.callback(engine.close)
             context, delivery, warden = self._build(engine)
+            stack.callback(context.readers.shutdown)
             server = HttpServer(build_app(context), self.settings.http, stopping=context.stopping)
             host, port = server.bind()
-            stack.enter_context(StopSignals(server.stop))
             delivery.start()
             stack.callback(delivery.stop)
             stack.enter_context(warden)
             name = f"[{host}]" if ":" in host else host
             url = f"http://{name}:{port}"
-            server.run(lambda: on_ready(url))
+            if not self._stopping.is_set():
+                server.run(lambda: on_ready(url))
             _log.info("service.stopping")
         _log.info("service.stopped")
+
+    def _stop(self, server: HttpServer | None) -> None:
+        """Stop serving; where serving has not begun, it then does not begin."""
+        self._stopping.set()
+        if server is not None:
+            server.stop()
 
     def _build(self, engine: Engine) -> tuple[Context, Delivery, Warden]:
         """Every part over an open store, connected and not started."""

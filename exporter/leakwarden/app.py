@@ -7,7 +7,9 @@ and starts no thread before `start()`. The messaging service is put together in
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import threading
 import time
 import uuid
@@ -42,7 +44,8 @@ class Warden:
 
     `instance_id` tells this process from others for as long as it lives; the service passes the
     one it keeps in its data directory. A Warden that was not started accounts and measures all
-    the same, but sweeps nothing by itself.
+    the same, but sweeps nothing by itself. In a forked child it has an id of its own, holds
+    nothing, and is not started.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Warden:
         self.message_buffers = MessageBuffers(resources["message_buffer"], clock)
         self._managers: dict[str, Manager] = {}
         self._sources: list[Source] = []
+        self._pid = os.getpid()
         self._cpu_seconds = 0.0
         self._cpu_lock = threading.Lock()
         self._heap = HeapMonitor(self.settings.detection_window_seconds, clock)
@@ -71,7 +75,7 @@ class Warden:
         self._periodic: Periodic | None = None
         self._jobs = [
             Job("sample", SAMPLE_SECONDS, self._sample),
-            Job("cleanup", self.settings.cleanup.interval_seconds, self.cleanup.run, at_start=True),
+            Job("cleanup", self.settings.cleanup.interval_seconds, self._sweep, at_start=True),
         ]
         for manager in (
             self.files,
@@ -98,10 +102,6 @@ class Warden:
         name one or is tracked already.
         """
         check_kind(kind)
-        if kind in self._managers:
-            raise ConfigError(
-                f"{kind} is tracked already", "keep the pool that the first call returned"
-            )
         asked = ResourceSettings(limit, ttl, limit_bytes, overflow)
         settings = self.settings.resources.get(kind, asked)
         pool = Pool(kind, settings, self._clock, on_release)
@@ -118,6 +118,7 @@ class Warden:
 
     def snapshot(self) -> Snapshot:
         """Everything true now. A source that raises is absent, and its collector says why."""
+        self._renew_after_fork()
         began = time.thread_time()
         values: dict[str, Any] = {}
         usages: list[Usage] = []
@@ -155,7 +156,8 @@ class Warden:
         Refused (`unknown_resource`) for a kind that has no ledger.
         """
         if kind is None:
-            every = [lease for each in self._managers.values() for lease in each.leases(most)]
+            managers = tuple(self._managers.values())
+            every = [lease for each in managers for lease in each.leases(most)]
             return sorted(every, key=lambda lease: -lease.idle_seconds)[:most]
         if kind not in self._managers:
             raise Refused(
@@ -169,19 +171,24 @@ class Warden:
     def start(self) -> None:
         """Take the provisional baseline, sweep once, and go on sampling and sweeping.
 
-        Does nothing where it was started already.
+        Does nothing where it was started already. It is stopped at exit: a thread that still ran
+        then would keep the program's files from being closed, and so from being flushed.
         """
+        self._renew_after_fork()
         if self._periodic is not None:
             return
         self._heap.ready()
         self._periodic = Periodic(self._jobs)
         self._periodic.start()
+        atexit.register(self.stop)
 
     def stop(self) -> None:
         """Stop sampling and sweeping; what is held stays held."""
-        if self._periodic is not None:
-            self._periodic.stop()
-            self._periodic = None
+        atexit.unregister(self.stop)
+        self._renew_after_fork()
+        periodic, self._periodic = self._periodic, None
+        if periodic is not None:
+            periodic.stop()
 
     def __enter__(self) -> Warden:  # noqa: PYI034 - typing.Self is not in 3.10
         self.start()
@@ -197,7 +204,11 @@ class Warden:
 
     def _manage(self, manager: Manager) -> None:
         kind = manager.ledger.kind
-        self._managers[kind] = manager
+        # One atomic step, for two threads may track a kind at once.
+        if self._managers.setdefault(kind, manager) is not manager:
+            raise ConfigError(
+                f"{kind} is tracked already", "keep the pool that the first call returned"
+            )
         self.add_source(Source(kind, "usages", manager.usage))
         self.cleanup.add(f"{kind}.close_stale", lambda: _close_stale(manager))
 
@@ -211,6 +222,20 @@ class Warden:
         self._spend(time.thread_time() - began)
         if fixed is not None:
             _log.info("heap.baseline_fixed bytes=%d samples=%d", fixed.in_use_bytes, fixed.samples)
+
+    def _sweep(self) -> None:
+        began = time.thread_time()
+        self.cleanup.run()
+        self._spend(time.thread_time() - began)
+
+    def _renew_after_fork(self) -> None:
+        """In a child, forget the parent's thread, its lock and its identity."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._cpu_lock = threading.Lock()
+        self._periodic = None
+        self.instance_id = uuid.uuid4().hex
 
     def _spend(self, cpu_seconds: float) -> float:
         """What measuring has cost so far, with `cpu_seconds` more."""

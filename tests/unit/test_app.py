@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from leakwarden import ConfigError, LimitExceeded, Settings, Warden
 from leakwarden.core.errors import Refused
 from leakwarden.core.resource import ResourceSettings
+from leakwarden.service.periodic import Job
 from leakwarden.settings import CleanupSettings
 from leakwarden.snapshot import Source
 from waiting import wait_until
@@ -167,3 +175,121 @@ def test_a_warden_can_be_started_again_after_it_was_stopped() -> None:
         warden.start()
         warden.stop()
         warden.stop()
+
+
+def test_a_kind_tracked_by_two_threads_at_once_gets_one_pool() -> None:
+    for _ in range(50):
+        warden = Warden()
+        gate = threading.Barrier(2)
+        got: list[object] = []
+
+        def track(warden: Warden = warden, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            try:
+                got.append(warden.track("same"))  # noqa: B023 - joined below
+            except ConfigError:
+                got.append(None)  # noqa: B023
+
+        threads = [threading.Thread(target=track) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(one is None for one in got) == 1
+        assert [usage.kind for usage in warden.snapshot().usages].count("same") == 1
+
+
+def test_the_cost_of_a_sweep_is_counted() -> None:
+    clock = Clock()
+    warden = Warden(clock=clock)
+    pool = warden.track("db_session", ttl=30.0)
+    held = [Session() for _ in range(20_000)]
+    for session in held:
+        pool.acquire(session)
+    clock.now += 30
+    before = warden.snapshot().self_cpu_seconds_total
+    spent = time.thread_time()
+    warden._sweep()
+    spent = time.thread_time() - spent
+    after = warden.snapshot().self_cpu_seconds_total
+    assert before is not None
+    assert after is not None
+    assert after - before >= spent * 0.9
+
+
+def test_a_forked_child_has_an_id_of_its_own_holds_nothing_and_can_be_started() -> None:
+    with Warden() as warden:
+        pool = warden.track("db_session")
+        held = Session()
+        pool.acquire(held)
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            snapshot = warden.snapshot()
+            warden.start()
+            names = [thread.name for thread in threading.enumerate()]
+            in_use = sum(usage.in_use for usage in snapshot.usages)
+            told = f"{snapshot.instance_id} {in_use} {'leakwarden-periodic' in names}"
+            os.write(writing, told.encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as answer:
+            instance_id, in_use, started = answer.read().split()
+        assert os.waitpid(pid, 0)[1] == 0
+        assert instance_id != warden.instance_id
+        assert (in_use, started) == ("0", "True")
+
+
+def test_a_started_warden_does_not_keep_the_programs_files_from_being_flushed_at_exit(
+    tmp_path: Path,
+) -> None:
+    program = """
+import sys
+from leakwarden import Warden
+
+def end(one):
+    pass
+
+warden = Warden()
+warden.track("thing", ttl=1.0, on_release=end)
+warden.start()
+file = open(sys.argv[1], "w")
+file.write("kept")
+"""
+    file = tmp_path / "written"
+    subprocess.run([sys.executable, "-c", program, str(file)], check=True, timeout=60)
+    assert file.read_text() == "kept"
+
+
+def test_a_warden_may_be_stopped_by_a_job_of_its_own() -> None:
+    warden = Warden()
+    done = threading.Event()
+
+    def stop() -> None:
+        warden.stop()
+        done.set()
+
+    warden.add_job(Job("stop", 0.01, stop))
+    warden.start()
+    assert done.wait(10)
+    wait_until(lambda: "leakwarden-periodic" not in {one.name for one in threading.enumerate()})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"limit": 2.5},
+        {"limit": "5"},
+        {"limit": True},
+        {"limit": 0},
+        {"ttl": "3"},
+        {"ttl": float("inf")},
+        {"ttl": float("nan")},
+        {"limit_bytes": 1.5},
+        {"ttl": -1.0},
+    ],
+)
+def test_a_bound_of_the_wrong_type_is_refused_when_it_is_given(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="is"):
+        Warden().track("db_session", **wrong)

@@ -216,7 +216,7 @@ resources:
         ("detection: {window_seconds: 0}", "line 1: detection.window_seconds is 0.0"),
         (
             "resources:\n  mine:\n    ttl_seconds: 1\n    limit: 0",
-            "line 4: resources.mine: limit is 0; limit is above 0; leave it out for no bound",
+            "line 4: resources.mine: limit is 0; limit is a whole number, above 0 and finite",
         ),
         (
             "resources: {mine: {overflow: evict_oldest}}",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from leakwarden.core.errors import ConfigError
@@ -74,9 +75,15 @@ class ResourceSettings:
     def __post_init__(self) -> None:
         for name in ("limit", "ttl_seconds", "limit_bytes"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is None:
+                continue
+            types, what = (
+                ((int, float), "seconds") if name == "ttl_seconds" else (int, "a whole number")
+            )
+            if not isinstance(value, types) or isinstance(value, bool) or not 0 < value < inf:
                 raise ConfigError(
-                    f"{name} is {value!r}", f"{name} is above 0; leave it out for no bound"
+                    f"{name} is {value!r}",
+                    f"{name} is {what}, above 0 and finite; leave it out for no bound",
                 )
         if self.overflow not in ("reject", "evict_oldest"):
             raise ConfigError(

@@ -56,9 +56,10 @@ class Periodic:
         """True once the thread has ended: the job that runs now is finished, no other begins.
 
         False where it did not end within `seconds`; it is a daemon and cannot hold the process.
+        A job that calls this ends the thread after itself, and gets False.
         """
         self._stopping.set()
-        if self._thread.ident is not None:
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(seconds)
         return not self._thread.is_alive()
 

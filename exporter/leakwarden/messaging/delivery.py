@@ -20,7 +20,7 @@ from typing import Protocol
 from leakwarden.core.errors import LimitExceeded, Refused, Unavailable
 from leakwarden.core.histogram import Histogram
 from leakwarden.messaging.formatter import Formatter
-from leakwarden.messaging.inbox import Inbox, UnsafePath
+from leakwarden.messaging.inbox import Batch, Inbox, UnsafePath
 from leakwarden.messaging.message import Message
 from leakwarden.messaging.reasons import PERMANENT, REASONS
 from leakwarden.messaging.store.messages import Depths, Failure
@@ -144,7 +144,7 @@ class Delivery:
             batch = self._messages.claim(_BATCH, self._clock(), _LEASE_SECONDS)
             if not batch:
                 return False
-            self._settle([_Outcome(message, self._attempt(message)) for message in batch])
+            self._settle(self._attempt(batch))
         except Unavailable as error:
             self._say("store_unavailable", error)
             # Nothing new can come while the store is away: do not let a ring shorten the wait.
@@ -156,28 +156,37 @@ class Delivery:
             return False
         return True
 
-    def _attempt(self, message: Message) -> str | None:
-        """None once `message` is in its inbox, else one of REASONS. Never raises."""
-        started = time.perf_counter()
-        reason, error = self._try(message)
-        self._durations.observe(time.perf_counter() - started)
-        self._attempts += 1
-        if reason is None:
-            self._said = None
-        else:
-            self._failures[reason] += 1
-            self._say(reason, error)
-        return reason
+    def _attempt(self, messages: list[Message]) -> list[_Outcome]:
+        """Put `messages` into their inboxes, durable together, and count. Never raises."""
+        batch = self._inbox.batch()
+        tried = [
+            (time.perf_counter(), message, self._stage(batch, message)) for message in messages
+        ]
+        failed = batch.publish()
+        outcomes = []
+        for started, message, staging_error in tried:
+            error = staging_error or failed.get(message.id)
+            self._durations.observe(time.perf_counter() - started)
+            self._attempts += 1
+            reason = None if error is None else _reason(error)
+            if reason is None:
+                self._said = None
+            else:
+                self._failures[reason] += 1
+                self._say(reason, error)
+            outcomes.append(_Outcome(message, reason))
+        return outcomes
 
-    def _try(self, message: Message) -> tuple[str | None, Exception | None]:
+    def _stage(self, batch: Batch, message: Message) -> Exception | None:
+        """Why the file of `message` could not be written; None where publishing is all it needs."""
         if self._agents is not None and message.recipient not in self._agents:
-            return "unknown_agent", None
+            return Refused("unknown_agent", f"there is no agent {message.recipient}")
         try:
             with self._formatter.format(message) as data:
-                self._inbox.deliver(message, data)
+                batch.stage(message, data)
         except Exception as error:  # noqa: BLE001 - turned into a reason, said and counted
-            return _reason(error), error
-        return None, None
+            return error
+        return None
 
     def _settle(self, outcomes: list[_Outcome]) -> None:
         """Tell the store what became of the batch, in one commit for each of the two ends."""
@@ -237,7 +246,9 @@ def _reason(error: Exception) -> str:
         return _limit_reason(error)
     if isinstance(error, UnsafePath):
         return "unsafe_path"
-    return "unformattable" if isinstance(error, Refused) else "internal"
+    if isinstance(error, Refused):
+        return "unknown_agent" if error.code == "unknown_agent" else "unformattable"
+    return "internal"
 
 
 def _limit_reason(error: LimitExceeded) -> str:

@@ -14,7 +14,7 @@ from leakwarden.managers.files import Files
 from leakwarden.managers.message_buffers import MessageBuffers
 from leakwarden.messaging.delivery import MOST_ATTEMPTS, REASONS, Delivery
 from leakwarden.messaging.formatter import Formatter, parse_message
-from leakwarden.messaging.inbox import Inbox
+from leakwarden.messaging.inbox import Batch, Inbox
 from leakwarden.messaging.message import Priority
 from leakwarden.messaging.states import MessageState
 from leakwarden.messaging.store.engine import Engine
@@ -195,14 +195,14 @@ def test_a_repeated_failure_is_logged_once_and_counted_each_time(world, caplog):
 def test_stopping_finishes_the_batch_in_hand_and_leaves_the_rest_queued(world, monkeypatch):
     monkeypatch.setattr("leakwarden.messaging.delivery._BATCH", 3)
     inside, go_on = threading.Event(), threading.Event()
-    deliver = world.inbox.deliver
+    publish = Batch.publish
 
-    def slow(message, data) -> bool:
+    def slow(batch: Batch) -> dict[str, OSError]:
         inside.set()
         assert go_on.wait(10)
-        return deliver(message, data)
+        return publish(batch)
 
-    monkeypatch.setattr(world.inbox, "deliver", slow)
+    monkeypatch.setattr(Batch, "publish", slow)
     new = [new_message() for _ in range(5)]
     world.messages.enqueue(new)
     world.delivery.start()
@@ -234,23 +234,19 @@ def test_while_the_store_cannot_commit_delivery_waits_and_then_goes_on(world, ca
 def test_a_batch_whose_lease_ran_out_meanwhile_is_found_in_the_inbox_and_acknowledged(
     world, monkeypatch
 ):
-    deliver = world.inbox.deliver
+    publish = Batch.publish
+    taken = []
 
-    def slow(message, data) -> bool:
-        done = deliver(message, data)
-        if done:
+    def slow(batch: Batch) -> dict[str, OSError]:
+        failed = publish(batch)
+        if not taken:
             # The lease ends and somebody puts the message back before the acknowledgement.
-            world.now += 61
-            world.engine.submit(
-                lambda connection: (
-                    connection.execute(
-                        "UPDATE messages SET state = 'queued', due_at = NULL"
-                    ).rowcount
-                )
-            )
-        return done
+            taken.append(True)
+            sql = "UPDATE messages SET state = 'queued', due_at = NULL"
+            world.engine.submit(lambda connection: connection.execute(sql).rowcount)
+        return failed
 
-    monkeypatch.setattr(world.inbox, "deliver", slow)
+    monkeypatch.setattr(Batch, "publish", slow)
     new = new_message()
     world.messages.enqueue([new])
     world.delivery.start()

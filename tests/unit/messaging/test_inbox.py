@@ -165,3 +165,36 @@ def test_a_file_that_cannot_be_renamed_leaves_no_temporary_one(inbox, root):
     with pytest.raises(TypeError):
         inbox.deliver(message, "no bytes")
     assert [path.name for path in folder.glob(".*")] == []
+
+
+def test_of_a_batch_each_file_that_cannot_be_published_fails_alone(inbox, root):
+    batch = inbox.batch()
+    good, bad, other = claimed(), claimed(), claimed("Agent-3")
+    for message in (good, bad, other):
+        assert batch.stage(message, DATA) is True
+    folder = root / "Agent-2" / "inbox"
+    # Its place is taken by a folder meanwhile.
+    (folder / f"{bad.id}.md").mkdir()
+    failed = batch.publish()
+    assert list(failed) == [bad.id]
+    assert isinstance(failed[bad.id], OSError)
+    assert {path.name for path in folder.iterdir()} == {f"{good.id}.md", f"{bad.id}.md"}
+    assert (root / "Agent-3" / "inbox" / f"{other.id}.md").read_bytes() == DATA
+
+
+def test_nothing_stands_in_an_inbox_before_its_batch_is_published(inbox, root):
+    batch = inbox.batch()
+    message = claimed()
+    batch.stage(message, DATA)
+    assert not (root / "Agent-2" / "inbox" / f"{message.id}.md").exists()
+    assert batch.publish() == {}
+    assert (root / "Agent-2" / "inbox" / f"{message.id}.md").exists()
+
+
+def test_a_folder_that_goes_away_fails_what_was_meant_for_it_and_nothing_else(inbox, root):
+    batch = inbox.batch()
+    gone, stays = claimed(), claimed("Agent-3")
+    batch.stage(gone, DATA)
+    batch.stage(stays, DATA)
+    (root / "Agent-2").rename(root / "elsewhere")
+    assert list(batch.publish()) == [gone.id]

@@ -279,15 +279,8 @@ def test_a_warden_may_be_stopped_by_a_job_of_its_own() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"limit": 2.5},
-        {"limit": "5"},
-        {"limit": True},
-        {"limit": 0},
-        {"ttl": "3"},
-        {"ttl": float("inf")},
-        {"ttl": float("nan")},
-        {"limit_bytes": 1.5},
-        {"ttl": -1.0},
+        *({"limit": 2.5}, {"limit": "5"}, {"limit": True}, {"limit": 0}, {"limit_bytes": 1.5}),
+        *({"ttl": "3"}, {"ttl": float("inf")}, {"ttl": float("nan")}, {"ttl": -1.0}),
     ],
 )
 def test_a_bound_of_the_wrong_type_is_refused_when_it_is_given(wrong: dict[str, object]) -> None:

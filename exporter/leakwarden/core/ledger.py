@@ -198,17 +198,19 @@ class Ledger:
                 taken.append(lease)
         return taken
 
-    def keep(self, lease: Lease) -> None:
-        """A lease from `take_stale` could not be closed: it is open again, the failure counted.
+    def keep(self, lease: Lease, *, failed: bool = True, closing: bool = False) -> None:
+        """A lease from `take_stale` was not closed: it is open again, the failure counted.
 
-        After the third failure it is not taken any more, and stays visible as stale.
+        Not `failed`: it came into use after all; nothing is counted. Still `closing`: its callback
+        outlived its limit and still runs; another `keep` or a release ends that. After the third
+        failure in a row it is not taken any more, and stays visible as stale.
         """
         with self._lock:
             notes = _notes(lease)
             if notes.closing and lease in self._order:
-                notes.closing = False
-                notes.attempts += 1
-                self._failures += 1
+                notes.closing = closing
+                notes.attempts += failed
+                self._failures += failed
                 self._order.put_due(lease)
 
     def usage(self, now: float) -> Usage:

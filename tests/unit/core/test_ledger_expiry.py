@@ -242,6 +242,37 @@ def test_keeping_what_was_not_taken_counts_nothing():
     assert ledger.usage(10.0).release_failures_total == 1
 
 
+def test_a_lease_that_came_into_use_after_all_is_kept_and_no_failure():
+    ledger, connection = ledger_of(ttl_seconds=10.0), Connection()
+    lease = ledger.acquire(connection, 0.0)
+    for _ in range(4):  # more often than it would be tried
+        assert ledger.take_stale(10.0) == [lease]
+        ledger.keep(lease, failed=False)
+        assert not lease.closing
+    assert ledger.usage(10.0).release_failures_total == 0
+    assert ledger.touch(lease, 10.0)
+
+
+@pytest.mark.parametrize(("failed", "failures"), [(False, 1), (True, 2)])
+def test_a_lease_whose_callback_still_runs_stays_closing_and_its_failure_counts(failed, failures):
+    ledger, connection = ledger_of(ttl_seconds=10.0), Connection()
+    lease = ledger.acquire(connection, 0.0)
+    ledger.take_stale(10.0)
+    ledger.keep(lease, closing=True)
+    assert lease.closing
+    assert ledger.take_stale(10.0) == []
+    assert not ledger.touch(lease, 10.0)
+    assert not ledger.pin(lease, 10.0, +1)
+    usage = ledger.usage(10.0)
+    assert (usage.release_failures_total, usage.in_use, usage.stale) == (1, 1, 1)
+    ledger.keep(lease, failed=failed)
+    assert ledger.usage(10.0).release_failures_total == failures
+    assert ledger.take_stale(10.0) == [lease]
+    ledger.keep(lease, closing=True)
+    assert ledger.release(lease, "cleanup")
+    assert ledger.usage(10.0).in_use == 0
+
+
 def test_a_failed_close_waits_behind_the_others():
     ledger, connection = ledger_of(ttl_seconds=10.0), Connection()
     first, second = ledger.acquire(connection, 0.0), ledger.acquire(connection, 1.0)

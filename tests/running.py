@@ -38,6 +38,8 @@ class RunningService:
             os.environ,
         )
         self.port = int(self.served.url.rpartition(":")[2])
+        token = self.data_dir / "token"  # not there where --token-file names another
+        self.token = token.read_text().strip() if token.exists() else ""
 
     @property
     def pid(self) -> int:
@@ -46,10 +48,6 @@ class RunningService:
     @property
     def output(self) -> str:
         return self.served.output
-
-    @property
-    def token(self) -> str:
-        return (self.data_dir / "token").read_text().strip()
 
     def get(self, path: str, **headers: str) -> tuple[int, Any]:
         return self.request("GET", path, None, **headers)

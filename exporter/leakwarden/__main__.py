@@ -7,6 +7,7 @@ foresaw keeps its traceback: it is a bug, and its report needs it.
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -26,6 +27,9 @@ from leakwarden.cli import (
 from leakwarden.core.errors import ConfigError, LeakwardenError
 from leakwarden.version import __version__
 
+# What a full disk, a closed descriptor and a broken one answer to writing the output.
+_OUTPUT_TROUBLE = (errno.ENOSPC, errno.EBADF, errno.EIO)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that `argv` (sys.argv where None) asks for; the process's exit code.
@@ -42,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return PIPE_CLOSED
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_TROUBLE:
+            raise  # nobody foresaw it
+        return _say(LeakwardenError(f"the output cannot be written: {error.strerror}"))
     return status
 
 

@@ -23,6 +23,7 @@ from leakwarden.messaging.delivery import Delivery
 from leakwarden.messaging.formatter import Formatter
 from leakwarden.messaging.inbox import Inbox
 from leakwarden.messaging.sending import Sender
+from leakwarden.messaging.store.datadir import write_whole
 from leakwarden.messaging.store.engine import Engine
 from leakwarden.messaging.store.messages import Messages
 from leakwarden.messaging.store.retention import Retention
@@ -147,7 +148,7 @@ def kept_instance_id(data_dir: Path) -> str:
             kept = path.read_text(encoding="ascii").strip()
             return uuid.UUID(kept).hex
         made = uuid.uuid4().hex
-        path.write_text(f"{made}\n", encoding="ascii")
+        write_whole(path, f"{made}\n")
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} does not hold an instance id that can be used: {error}",

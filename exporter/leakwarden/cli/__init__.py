@@ -6,8 +6,10 @@ at the price of its own imports.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from leakwarden.core.errors import LeakwardenError
 
@@ -33,6 +35,22 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "explain": "what one kind holds, and where in the code it was acquired",
     }
 )
+
+
+class Once(argparse.Action):
+    """Stores a value; a second one is an error, and not silently the one that holds."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse passes it
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store `values` where none is stored; CommandError where one is."""
+        if getattr(namespace, self.dest) is not None:
+            raise CommandError(f"{option_string} was given twice", "give it once", WRONG_USE)
+        setattr(namespace, self.dest, values)
 
 
 class CommandError(LeakwardenError):

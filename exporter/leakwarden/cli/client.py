@@ -150,7 +150,10 @@ def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, brackets that do not close
+        parts.netloc.encode("idna")  # what a look-up of the name begins with
+        usable = usable and parts.path.isascii() and parts.path.isprintable()
+        usable = usable and " " not in url
+    except ValueError:  # a port that is no number, brackets that do not close, a label too long
         usable = None
     if not usable or parts.query or parts.fragment or parts.username:
         raise CommandError(f"{url!r} is no address", f"write it like {DEFAULT_URL}", WRONG_USE)

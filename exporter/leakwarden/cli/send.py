@@ -12,20 +12,23 @@ import argparse
 import sys
 from typing import Any
 
-from leakwarden.cli import DONE, WRONG_USE, CommandError, client
+from leakwarden.cli import DONE, WRONG_USE, CommandError, Once, client
 from leakwarden.cli.terminal import show
 from leakwarden.messaging.message import MessageType, Priority
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of `send`."""
-    parser.add_argument("--from", dest="sender", metavar="AGENT", required=True, help="who sends")
     parser.add_argument(
-        "--to", dest="recipient", metavar="AGENT", required=True, help="who gets it"
+        "--from", dest="sender", action=Once, metavar="AGENT", required=True, help="who sends"
+    )
+    parser.add_argument(
+        "--to", dest="recipient", action=Once, metavar="AGENT", required=True, help="who gets it"
     )
     add_priority(parser)
     parser.add_argument(
         "--type",
+        action=Once,
         choices=[kind.value for kind in MessageType],
         help="what it is (default: text)",
     )
@@ -52,6 +55,7 @@ def add_priority(parser: argparse.ArgumentParser) -> None:
     """`--priority`, for every verb that sends."""
     parser.add_argument(
         "--priority",
+        action=Once,
         choices=[priority.label for priority in Priority],
         help="what is delivered first (default: normal)",
     )

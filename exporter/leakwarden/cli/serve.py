@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    # Messages are for their owner's eyes, in a data directory that others may enter too.
+    os.umask(0o077)
     settings = load_settings(args.config, os.environ, {"http.listen": args.listen})
     service = Service(
         settings,

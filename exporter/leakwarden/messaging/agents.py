@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from leakwarden.core.errors import ConfigError, Refused
+from leakwarden.messaging.store.datadir import write_whole
 
 # What stands in the fields of 10,000 agents is under 2 MiB; more is another file by mistake.
 _MOST_BYTES = 4 * 2**20
@@ -112,7 +113,7 @@ def write_sample(path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             return False
-        path.write_text(json.dumps(dict(SAMPLE_AGENTS), indent=2) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(dict(SAMPLE_AGENTS), indent=2) + "\n")
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror}", "name an agents file with --agents"

@@ -24,7 +24,7 @@ _MESSAGE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class UnsafePath(LeakwardenError):
-    """A folder of an inbox leads out of the inboxes' root by a symbolic link."""
+    """A folder of an inbox is somewhere else, by a symbolic link."""
 
     code = "unsafe_path"
 
@@ -60,13 +60,14 @@ class Inbox:
         """
         removed = 0
         for inbox in self._root.glob("*/inbox"):
-            if not self._is_inside(inbox):
+            if not self._is_in_place(inbox):
                 continue
-            for path in inbox.iterdir():
-                if _TEMPORARY.fullmatch(path.name):
-                    with suppress(OSError):
-                        path.unlink()
-                        removed += 1
+            # An inbox that cannot be read is that agent's trouble, and told at its first delivery.
+            with suppress(OSError):
+                left = [path for path in inbox.iterdir() if _TEMPORARY.fullmatch(path.name)]
+                for path in left:
+                    path.unlink()
+                    removed += 1
         return removed
 
     def _folder(self, recipient: str) -> Path:
@@ -78,15 +79,17 @@ class Inbox:
                     folder.mkdir(exist_ok=True)
                     _sync(folder.parent, os.O_RDONLY)
         for folder in (inbox, inbox.parent / "done"):
-            if not self._is_inside(folder):
+            if not self._is_in_place(folder):
                 raise UnsafePath(
-                    f"{folder} leads out of {self._root}", "replace the symbolic link by a folder"
+                    f"{folder} is, or lies behind, a symbolic link",
+                    "replace the symbolic link by a folder",
                 )
         return inbox
 
-    def _is_inside(self, folder: Path) -> bool:
+    def _is_in_place(self, folder: Path) -> bool:
+        """False where a link leads from ROOT/AGENT/inbox elsewhere, into another inbox even."""
         root = os.path.realpath(self._root)
-        return os.path.realpath(folder).startswith(root + os.sep)
+        return os.path.realpath(folder) == os.path.join(root, *folder.parts[-2:])  # noqa: PTH118
 
 
 class Batch:

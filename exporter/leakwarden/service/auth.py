@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
@@ -34,6 +35,8 @@ SCOPE_WORDS: dict[str, Scope] = {"metrics": "metrics", "alerts": "alerts"}
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _BEARER = b"bearer "
 _CHECK_EVERY_SECONDS = 1.0
+# A thousand tokens; what follows is not read.
+_MOST_CHARACTERS = 65_536
 
 _logger = logging.getLogger(__name__)
 
@@ -101,7 +104,11 @@ def read_tokens(path: Path) -> _Entries:
     """(SHA-256 digest, scope) of each entry; ConfigError names the file and line that is wrong."""
     hint = "a line is TOKEN, metrics TOKEN or alerts TOKEN"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Looked at before it is opened: a pipe would hold the service until somebody wrote to it.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"token file {path} is not a file", hint)
+        with path.open(encoding="utf-8") as file:
+            lines = file.read(_MOST_CHARACTERS).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"token file {path} cannot be read: {error}", hint) from error
     entries: list[tuple[bytes, Scope]] = []

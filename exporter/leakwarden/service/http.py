@@ -9,6 +9,7 @@ needs stands beside it, nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -45,6 +46,9 @@ Access = Literal["anyone", "local", "token"]
 MOST_CALLS = 256
 
 _DROPPED_LIMITS = 64
+
+# How often a wait for such a body looks whether the service stops.
+_DROP_WAIT_SECONDS = 1.0
 
 _JSON = b"application/json"
 
@@ -265,7 +269,12 @@ class Guard:
             return
         dropped = 0
         while dropped <= self._limit * _DROPPED_LIMITS:
-            message = await receive()
+            try:
+                message = await asyncio.wait_for(receive(), _DROP_WAIT_SECONDS)
+            except asyncio.TimeoutError:
+                if self._shared.context.stopping.is_set():
+                    return
+                continue
             dropped += len(message.get("body", b""))
             if not message.get("more_body", False):
                 return

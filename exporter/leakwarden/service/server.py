@@ -22,12 +22,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import uvicorn
 
 from leakwarden.core.errors import ConfigError
 from leakwarden.service.auth import split_listen
+from leakwarden.service.connections import MOST_CONNECTIONS, Protocol, protocol_class
 from leakwarden.settings import HttpSettings
 
 # Prometheus scrapes at most once a minute by default and keeps its connection: nginx' 75 s
@@ -36,9 +37,6 @@ KEEP_ALIVE_SECONDS = 75
 
 # From the first byte (or the connection) to the whole of a request; nginx gives 60 to each half.
 ARRIVAL_SECONDS = 30.0
-
-# With the 500 file handles and the store this stays under the usual limit of 1,024 descriptors.
-MOST_CONNECTIONS = 400
 
 DRAIN_SECONDS = 10
 
@@ -68,7 +66,7 @@ class HttpServer:
         stopping: threading.Event | None = None,
         drain_seconds: int = DRAIN_SECONDS,
         arrival_seconds: float = ARRIVAL_SECONDS,
-        protocol: Literal["auto", "h11", "httptools"] = "auto",
+        protocol: Protocol = "auto",
     ) -> None:
         self._host, self._port = split_listen(settings.listen)
         self._sockets: list[socket.socket] = []
@@ -76,10 +74,10 @@ class HttpServer:
             app,
             access_log=False,
             date_header=True,
-            http=protocol,
+            http=protocol_class(protocol),
             interface="asgi3",
             lifespan="off",
-            limit_concurrency=MOST_CONNECTIONS,
+            limit_concurrency=MOST_CONNECTIONS + 1,  # never first: connections.py makes room
             log_config=None,
             proxy_headers=False,
             server_header=False,
@@ -96,9 +94,10 @@ class HttpServer:
         """
         try:
             self._sockets = listening_sockets(self._host, self._port)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"cannot listen on {self._host} port {self._port}: {error.strerror or error}",
+                f"cannot listen on {self._host} port {self._port}: {reason}",
                 "choose another with --listen HOST:PORT, or end what listens there",
             ) from error
         return self._host, self._sockets[0].getsockname()[1]
@@ -127,6 +126,8 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._arrival_seconds = arrival_seconds
+        self._late = 0
+        self._late_said_at = -math.inf
         self.on_listening: Callable[[], None] | None = None
         self._stopping = stopping
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -169,13 +170,18 @@ class _Server(uvicorn.Server):
                 continue
             since = arriving[key] = self._arriving.get(key, now)
             if now - since >= self._arrival_seconds:
-                _logger.info("http.arrival_too_slow seconds=%.0f", now - since)
+                self._late += 1
                 connection.transport.close()
         self._arriving = arriving
+        if self._late and now - self._late_said_at >= _SAME_WARNING_EVERY_SECONDS:
+            _logger.info("http.arrivals_too_slow count=%d", self._late)
+            self._late, self._late_said_at = 0, now
 
 
 class StopSignals:
     """SIGTERM and SIGINT while `with` lasts: the first calls `on_first`, a second exits at once.
+
+    SIGHUP changes nothing and is logged.
 
     Hold it until everything is closed, not only the server, so that the second signal works to
     the end. Main thread only. `received` is the first signal's number, None before it.
@@ -189,6 +195,11 @@ class StopSignals:
     def __enter__(self) -> StopSignals:  # noqa: PYI034  (Self came with Python 3.11)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._handle)
+        if hasattr(signal, "SIGHUP"):
+            # Asks for a reload by custom, and there is none yet: ending on it would be worse.
+            self._before[signal.SIGHUP] = signal.signal(
+                signal.SIGHUP, lambda *_: _logger.warning("signal.hangup_ignored")
+            )
         return self
 
     def __exit__(self, *_: object) -> None:

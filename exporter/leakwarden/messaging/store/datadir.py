@@ -133,3 +133,16 @@ def network_file_system(path: str, mountinfo: str) -> str | None:
 
 def _unescape(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """`path` with `text` in it, or as it was: nobody ever reads half of it, not after a crash.
+
+    OSError as the disk gives it.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

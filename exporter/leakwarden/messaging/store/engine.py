@@ -86,6 +86,7 @@ class Engine:
         self._tidied_commits = 0
         self._trouble: Trouble | None = None
         self._pid = 0
+        self._file_id: tuple[int, int] | None = None
         self._connection: sqlite3.Connection | None = None
         self._thread: threading.Thread | None = None
 
@@ -107,6 +108,7 @@ class Engine:
             self._directory.release(clean=False)
             raise
         self._pid = os.getpid()
+        self._file_id = _file_id(self.path)
         self._readers = Readers(self.path)
         self._accepting = True
         self._thread = threading.Thread(target=self._write, name="leakwarden-store", daemon=True)
@@ -168,7 +170,10 @@ class Engine:
         if not self._accepting:
             return "the store is not open"
         trouble = self._trouble
-        return None if trouble is None else str(trouble)
+        if trouble is not None:
+            return str(trouble)
+        # What is committed to a file that was removed is lost, and SQLite does not notice.
+        return None if _file_id(self.path) == self._file_id else f"{self.path} was removed"
 
     def sample(self) -> StoreSample:
         """Bytes of the database with its write-ahead log, and how long commits took."""
@@ -312,3 +317,12 @@ class Engine:
             return broken  # the next probe tries again
         broken.close()
         return fresh
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """Which file stands at `path`; None where none does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -53,6 +53,7 @@ class Interruption:
     def enter(self, frame, event, arg):
         if not frame.f_code.co_filename.startswith(CORE):
             return None
+        frame.f_trace = self.step  # 3.13 turns opcode events on only for a frame that is traced
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         return self.step

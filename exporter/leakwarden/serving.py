@@ -108,7 +108,7 @@ class Service:
         warden = Warden(self.settings, instance_id=kept_instance_id(self.data_dir))
         messages = Messages(engine)
         inbox = Inbox(self.data_dir / "agents", warden.files)
-        delivery = Delivery(messages, inbox, Formatter(warden.message_buffers))
+        delivery = Delivery(messages, inbox, Formatter(warden.message_buffers), self.agents)
         messages.on_queued = delivery.wake
         retention = Retention(engine)
         retain_seconds = self.settings.store.retain_seconds

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import Any
 
 from leakwarden.core.errors import LimitExceeded
-from leakwarden.core.lease import Lease
+from leakwarden.core.lease import Lease, Notes
 
 
 class LockedLedger:
@@ -38,9 +38,8 @@ class LockedLedger:
             lease.code = frame.f_code
             lease.lasti = frame.f_lasti
             lease.acquired_at = lease.touched_at = now
-            lease.size_bytes = size_bytes
             lease.open = True
-            lease.notes = None
+            lease.notes = Notes(size_bytes) if size_bytes else None
             lease.id = next(self._ids)
             self.opened += 1
             self.live[lease] = lease

@@ -119,6 +119,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def touch_expected(self, expected):
         expected.touched = self.now
+        expected.attempts = 0
         self.live.remove(expected)
         self.live.append(expected)
 
@@ -162,10 +163,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), change=st.sampled_from([+1, -1]))
     def pin(self, data, change):
         expected = self.pick(data)
-        if change < 0 and not expected.pins:
-            return
-        assert self.ledger.pin(expected.lease, self.now, change) is not expected.closing
-        if not expected.closing:
+        accepted = not expected.closing and expected.pins + change >= 0
+        assert self.ledger.pin(expected.lease, self.now, change) is accepted
+        if accepted:
             self.touch_expected(expected)
             expected.pins += change
 
@@ -232,13 +232,13 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert expected.lease.target() == (expected.obj if held else None)
 
     @precondition(lambda self: any(each.closing for each in self.live))
-    @rule(data=st.data())
-    def keep(self, data):
+    @rule(data=st.data(), failed=st.booleans(), closing=st.booleans())
+    def keep(self, data, failed, closing):
         expected = data.draw(st.sampled_from([each for each in self.live if each.closing]))
-        self.ledger.keep(expected.lease)
-        expected.closing = False
-        expected.attempts += 1
-        self.totals.failures += 1
+        self.ledger.keep(expected.lease, failed=failed, closing=closing)
+        expected.closing = closing
+        expected.attempts += failed
+        self.totals.failures += failed
 
     @rule(limit=LIMITS, ttl=TTLS, limit_bytes=BYTE_LIMITS)
     def configure(self, limit, ttl, limit_bytes):

@@ -11,6 +11,7 @@ import time
 import warnings
 import weakref
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -41,28 +42,35 @@ def _switch_as_often_as_python_can():
 
 @contextmanager
 def running(*targets):
-    """Each target in a thread of its own until the block ends; it raises what one of them did."""
-    failures = []
+    """Each target in a thread of its own, given an event that the end of the block sets.
+
+    The block raises what one of them did.
+    """
+    failures, stop = [], threading.Event()
 
     def guarded(target):
         try:
-            target()
+            target(stop)
         except BaseException as error:
             failures.append(error)
-            raise
 
     threads = [threading.Thread(target=guarded, args=(target,)) for target in targets]
-    hook, threading.excepthook = threading.excepthook, lambda args: None
     try:
         for thread in threads:
             thread.start()
         yield
     finally:
+        stop.set()
         for thread in threads:
             thread.join(60)
-        threading.excepthook = hook
     assert not any(thread.is_alive() for thread in threads)
     assert not failures, failures
+
+
+def both(*targets):
+    """All targets to their ends."""
+    with running(*(lambda _stop, target=target: target() for target in targets)):
+        pass
 
 
 class Worker:
@@ -168,12 +176,10 @@ def check_all_can_be_had_again(ledger, limit=LIMIT):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("settings", [SETTINGS, RING], ids=["reject", "evict_oldest"])
 def test_any_calls_of_any_threads_leave_figures_that_equal_a_recount(settings, seed):
-    ledger, shared, stop = Ledger("thing", settings), [], threading.Event()
+    ledger, shared = Ledger("thing", settings), []
     workers = [Worker(ledger, shared, f"{seed} {index}") for index in range(4)]
-    with running(lambda: watch(ledger, stop)):
-        with running(*workers):
-            pass
-        stop.set()
+    with running(lambda stop: watch(ledger, stop)):
+        both(*workers)
     usage = ledger.usage(time.monotonic())
     open_leases = [lease for lease, _obj in shared if lease.open]
     ids = [each for worker in workers for each in worker.ids]
@@ -192,29 +198,29 @@ def test_any_calls_of_any_threads_leave_figures_that_equal_a_recount(settings, s
 
 
 def test_of_any_number_of_closers_exactly_one_closes():
-    ledger, obj = Ledger("thing", ResourceSettings(ttl_seconds=0.5)), Resource()
-    leases = [ledger.acquire(obj, float(index % 2)) for index in range(20_000)]
-    ledger.usage(1.0)  # half of them are stale
-    answers = [[] for _ in range(4)]
-    start = threading.Barrier(4)
+    obj, causes = Resource(), ["released", "cleanup", "released"]
+    for _ in range(20):
+        ledger = Ledger("thing", ResourceSettings(ttl_seconds=0.5))
+        leases = [ledger.acquire(obj, float(index % 2), 1) for index in range(400)]
+        ledger.usage(1.0)  # half of them are stale
+        answers = [[] for _ in causes]
+        start = threading.Barrier(len(causes))
 
-    def close(mine, cause):
-        start.wait()
-        mine.extend(ledger.release(lease, cause) for lease in leases)
+        def close(mine, cause, leases=leases, ledger=ledger, start=start):
+            start.wait()
+            mine.extend(ledger.release(lease, cause) for lease in leases)
 
-    causes = ["released", "released", "cleanup", "owner_died"]
-    with running(*(lambda a=a, c=c: close(a, c) for a, c in zip(answers, causes, strict=True))):
-        pass
-    assert [sum(each) for each in zip(*answers, strict=True)] == [1] * len(leases)
-    closed = ledger.usage(1.0).closed_total
-    assert closed["cleanup"] == sum(answers[2])
-    assert closed["owner_died"] == sum(answers[3])
-    assert closed["released"] == sum(answers[0]) + sum(answers[1])
+        both(*(partial(close, *each) for each in zip(answers, causes, strict=True)))
+        assert [sum(each) for each in zip(*answers, strict=True)] == [1] * len(leases)
+        usage = ledger.usage(1.0)
+        assert usage.closed_total["cleanup"] == sum(answers[1])
+        assert usage.closed_total["released"] == sum(answers[0]) + sum(answers[2])
+        assert (usage.in_use, usage.bytes, usage.stale) == (0, 0, 0)
 
 
 def test_no_lease_is_lost_on_its_way_between_the_maps():
     ledger = Ledger("thing", ResourceSettings(limit=4, ttl_seconds=1.0))
-    current, stop, clock = [], threading.Event(), [0.0]
+    current, clock = [], [0.0]
 
     def own():
         obj = Resource()
@@ -223,7 +229,7 @@ def test_no_lease_is_lost_on_its_way_between_the_maps():
             current[:] = [lease]
             assert ledger.release(lease)
 
-    def age():
+    def age(stop):
         while not stop.is_set():
             clock[0] += 1.0
             ledger.usage(clock[0])
@@ -231,17 +237,44 @@ def test_no_lease_is_lost_on_its_way_between_the_maps():
                 ledger.touch(lease, clock[0])
 
     with running(age):
-        with running(own, own):
-            pass
-        stop.set()
+        both(own, own)
     assert ledger.usage(clock[0]).in_use == 0
     check_all_can_be_had_again(ledger, 4)
 
 
-def test_a_limit_that_moves_under_load_is_kept_as_soon_as_it_stands():
-    ledger, obj, stop = Ledger("thing", ResourceSettings(limit=8)), Resource(), threading.Event()
+def test_a_lease_that_only_moves_is_seen_by_every_look():
+    ledger, obj = Ledger("thing", ResourceSettings(ttl_seconds=1.0)), Resource()
+    leases = [ledger.acquire(obj, 0.0) for _ in range(5)]
+    clock = [0.0]
 
-    def fill_up():
+    def move(stop):
+        while not stop.is_set():
+            clock[0] += 1.0
+            for lease in leases[1:]:
+                ledger.pin(lease, clock[0], +1)
+                ledger.touch(lease, clock[0])
+                ledger.pin(lease, clock[0], -1)
+
+    def come_and_go(stop):
+        while not stop.is_set():
+            ledger.release(ledger.acquire(obj, clock[0]))
+
+    with running(move, move, come_and_go):
+        for _ in range(4000):
+            usage = ledger.usage(clock[0])
+            assert usage.in_use - len(leases) in (0, 1)
+            assert usage.oldest_idle_seconds is not None
+            assert usage.active <= len(leases) - 1
+            assert {info.id for info in ledger.leases(clock[0])} >= {each.id for each in leases}
+    usage = ledger.usage(clock[0])
+    assert (usage.in_use, usage.active) == (len(leases), 0)
+    assert usage.opened_total == len(leases) + usage.closed_total["released"]
+
+
+def test_a_limit_that_moves_under_load_is_kept_as_soon_as_it_stands():
+    ledger, obj = Ledger("thing", ResourceSettings(limit=8)), Resource()
+
+    def fill_up(stop):
         held = []
         while not stop.is_set():
             try:
@@ -258,7 +291,6 @@ def test_a_limit_that_moves_under_load_is_kept_as_soon_as_it_stands():
             ledger.configure(ResourceSettings(limit=limit))
             wait_until(lambda limit=limit: ledger.usage(0.0).in_use <= limit, every=0)
             assert all(ledger.usage(0.0).in_use <= limit for _ in range(5))
-        stop.set()
     ledger.configure(ResourceSettings(limit=LIMIT))
     assert ledger.usage(0.0).in_use == 0
     check_all_can_be_had_again(ledger)
@@ -295,15 +327,14 @@ def test_collections_inside_weakref_callbacks_and_inside_the_ledger_lose_nothing
                 ledger.release(lease)
             for taken in ledger.take_stale(time.monotonic(), 1):
                 ledger.release(taken, "expired")
-            del watched[:-20]
 
     threshold = gc.get_threshold()
     gc.collect()
     gc.freeze()
+    gc.collect()  # of what is left: Python collects all only once a quarter of it is new
     gc.set_threshold(3, 2, 2)
     try:
-        with running(work, work):
-            pass
+        both(work, work)
     finally:
         gc.set_threshold(*threshold)
         gc.unfreeze()
@@ -343,14 +374,14 @@ def use_in_child(ledger, inherited, newest):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_forked_under_load_starts_empty_and_works():
-    ledger, shared, stop = Ledger("thing", SETTINGS), [], threading.Event()
+    ledger, shared = Ledger("thing", SETTINGS), []
 
-    def load(seed):
+    def load(stop, seed):
         worker = Worker(ledger, shared, seed, steps=50)
         while not stop.is_set():
             worker()
 
-    with running(lambda: load("a"), lambda: load("b")):
+    with running(partial(load, seed="a"), partial(load, seed="b")):
         wait_until(lambda: ledger.usage(time.monotonic()).opened_total > 100)
         for _ in range(12):
             newest = max((lease.id for lease, _obj in list(shared)), default=0)
@@ -363,7 +394,6 @@ def test_a_child_forked_under_load_starts_empty_and_works():
                 finally:
                     os._exit(status)
             assert exit_status(child) == 0
-        stop.set()
 
 
 def exit_status(child):

@@ -1,29 +1,30 @@
 """The accounts of one kind: bounded, expiring, exact, and almost free.
 
-Acquire and release are what a user's hot path pays, so they take no lock. That is safe because
-each step that others can see is one C call, which neither a thread nor a signal handler can
-divide, and because after each of them the accounts are in a legal state:
+Acquire and release are what a user's hot path pays, so they take no lock. They rest on this:
+CPython changes threads, and runs signal handlers, only on entering a function, after a call and
+on a backward jump. Statements with none of these among them are one *step*: it happens wholly or
+not at all, whatever threads there are, and whenever a handler comes, acquires here or raises. Every
+change of the accounts is a step, which begins with the look that it depends on:
 
-    acquire   pop a permit             put the lease into `fresh`   draw its id
-    release   delete it from `fresh`   append the permit
+    acquire   below the limits?   stand in `fresh`, draw the id, count the lease and its bytes
+    release   still in `fresh`?   leave it, be no longer open, count one lease less
 
-- **The limit.** A lease is in a map only while its permit is out: taken before, given back after.
-  So leases never exceed permits, and permits never exceed the limit (permits.py).
-- **Closed once.** Of any number of callers the deletion succeeds for one; the others get KeyError.
-  That one closes the lease and gets True.
-- **Never in no map.** All but those two take the lock: touches, pins, sweeps, sizes, closes with
-  any other cause, and a release that misses its lease in `fresh`, where alone it can be without
-  the lock. What the lock does not keep out, a handler on its own thread, touch_order.py deals with.
-- **Counts that add up.** Other closes are counted where they happen; what owners released is what
-  is missing: ids drawn - live - closed otherwise. The id is drawn last and read first, so this
-  is never too high, and the highest answer so far is kept: totals only rise, `opened = in_use +
-  closed` holds in every answer, and the figures of a ledger at rest are exact.
-- **Bytes** are a check and then an act, so a lease with bytes takes the lock. Between the check
-  and the act stands no call, and CPython runs handlers only after calls and on backward jumps.
+So limits hold, of any number of closers one closes, figures that are read in one step agree,
+and an acquire that a handler cuts short, by Ctrl-C or as its timeout, has not taken anything:
+there is nothing to give back. Each comment "one step" below means that no call may go in there.
+
+- **The lock** is for what takes several steps: touches, pins, sweeps, sizes, room at the limit,
+  and closing what is out of the ordinary. It does not keep out a handler on its own thread, nor a
+  release elsewhere; so each step looks again at what the step before it found.
+- **Totals** only rise, and `opened = in_use + closed` in every answer. What owners released is
+  not counted, it is what is missing: opened - in use - closed otherwise.
 - **Dropped objects.** The lease is a weak reference, whose callback is the C method `append` of a
   deque: in a collection, inside any lock, at exit, nothing of ours runs. The next one who has
   to do here closes what lies in that deque: usage, a sweep or an acquire at the limit all of it,
   any other acquire two, so that it keeps its price and the deque stays short all the same.
+- **Tracing.** Under a debugger, whose own Python code runs between the lines of a step, threads
+  may pass a limit by as many as race for the last place. The figures of a ledger at rest are
+  exact even then.
 
 `now` comes from one monotonic clock. Of two threads that read it and then overtake each other on
 the way here, the later may stand before the earlier: a lease then grows stale late by as much
@@ -40,13 +41,12 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache
 from math import inf
-from operator import length_hint
 from sys import _getframe, maxsize
+from time import sleep
 from typing import Any
 
 from leakwarden.core.errors import ConfigError, LimitExceeded
 from leakwarden.core.lease import Lease, Notes, describe
-from leakwarden.core.permits import Permits
 from leakwarden.core.resource import (
     CAUSES,
     Cause,
@@ -55,7 +55,10 @@ from leakwarden.core.resource import (
     Usage,
     check_kind,
 )
-from leakwarden.core.touch_order import TouchOrder
+from leakwarden.core.touch_order import MOST_ATTEMPTS, TouchOrder, first
+
+# How many leases move to the stale ones before others get the lock: 2 ms.
+_SLICE = 500
 
 
 class Ledger:
@@ -74,12 +77,12 @@ class Ledger:
     ) -> None:
         self.kind = check_kind(kind)
         self.on_release = on_release
-        self.settings = self._checked(settings)
-        self._released: int
-        self._rejected: int
-        self._failures: int
-        self._bytes: int
-        self._ids = iter(range(1, maxsize))
+        self._put_in_force(settings)
+        self._order = TouchOrder()
+        self._fresh = self._order.fresh
+        self._dropped: deque[Lease] = deque()
+        self._drop = self._dropped.append
+        self._last_id = 0
         self._start_empty()
         _emptied_by_fork().add(self)
 
@@ -90,8 +93,7 @@ class Ledger:
         released. ConfigError for evict_oldest beside an on_release.
         """
         with self._lock:
-            self.settings = self._checked(settings)
-            self._permits.resize(settings.limit)
+            self._put_in_force(settings)
 
     def acquire(self, obj: Any, now: float, size_bytes: int = 0, frame_depth: int = 1) -> Lease:
         """A new lease of `obj`, acquired `frame_depth` callers up. LimitExceeded at a limit.
@@ -108,36 +110,42 @@ class Ledger:
         notes = None
         try:
             lease = Lease(obj, self._drop)
-        except TypeError:
-            lease, notes = self._without_proof(obj)
+        except TypeError:  # it allows no weak reference: one of a stand-in that never dies
+            lease = Lease(Lease)
+            notes = Notes(held=None if self.on_release is None else obj, proof=False)
+        if size_bytes:
+            _check_size(size_bytes)
+            notes = notes or Notes()
+            notes.size_bytes = size_bytes
         lease.code = frame.f_code
         lease.lasti = frame.f_lasti
         lease.acquired_at = lease.touched_at = now
-        lease.size_bytes = 0
         lease.open = True
         lease.notes = notes
-        try:
-            self._permits.free.pop()
-        except IndexError:
-            self._get_permit()
-        if size_bytes or notes is not None:
-            self._book(lease, size_bytes)
+        while self._in_use >= self._limit or (
+            size_bytes and self._bytes + size_bytes > self._limit_bytes
+        ):
+            self._make_room(1, size_bytes)
+        # One step, and the looks above belong to it.
         self._fresh[lease] = lease
-        lease.id = next(self._ids)
+        self._last_id = lease.id = self._last_id + 1
+        self._in_use += 1
+        if notes is not None:
+            self._bytes += size_bytes
+            self._unproven += not notes.proof
         return lease
 
     def release(self, lease: Lease, cause: Cause = "released") -> bool:
         """True for the one call that closed the lease, False for any other. Never an error."""
-        if cause != "released":
+        if cause != "released" or lease.notes is not None:
             return self._close(lease, cause)
+        # One step, and the look above belongs to it.
         try:
             del self._fresh[lease]
         except KeyError:
             return self._close(lease, cause)
         lease.open = False
-        if lease.notes is not None:
-            self._unbook(lease)
-        self._permits.returned.append(None)
+        self._in_use -= 1
         return True
 
     def touch(self, lease: Lease, now: float) -> bool:
@@ -146,22 +154,17 @@ class Ledger:
         False once it is closed or being closed: its object is not to be used any more.
         """
         with self._lock:
-            return not lease.closing and self._order.touch(lease, now)
+            return self._order.touch(lease, now)
 
     def pin(self, lease: Lease, now: float, change: int) -> bool:
         """Count one user of the lease more (+1) or less (-1); both are touches. As `touch`.
 
-        While it has users it is never stale.
+        False, too, for one user less of a lease that has none. While it has users it is never
+        stale.
         """
         with self._lock:
-            if not self.touch(lease, now):
-                return False
-            notes = _notes(lease)
-            was = notes.pins
-            notes.pins += change
-            if (was > 0) != (notes.pins > 0):
-                self._order.set_pinned(lease, pinned=notes.pins > 0)
-            return lease.open
+            _notes(lease)
+            return self._order.touch(lease, now, change)
 
     def resize(self, lease: Lease, size_bytes: int) -> bool:
         """True where the lease now counts `size_bytes`; False where it is closed.
@@ -171,15 +174,15 @@ class Ledger:
         """
         _check_size(size_bytes)
         with self._lock:
-            if lease not in self._order:
-                return False
-            _notes(lease)  # from here on its release comes to the books
-            more = size_bytes - lease.size_bytes
-            self._reserve(more)
-            lease.size_bytes += more
-            if lease in self._order:
-                return True
-            self._unbook(lease)
+            notes = _notes(lease)
+            while self._order.map_of(lease) is not None:
+                # One step to the return.
+                more = size_bytes - notes.size_bytes
+                if lease.open and (more <= 0 or self._bytes + more <= self._limit_bytes):
+                    self._bytes += more
+                    notes.size_bytes = size_bytes
+                    return True
+                self._make_room(0, more)
             return False
 
     def take_stale(self, now: float, most: int | None = None) -> list[Lease]:
@@ -188,14 +191,25 @@ class Ledger:
         They stay live and counted; each must end in `release(lease, cause)` or `keep(lease)`.
         """
         taken: list[Lease] = []
-        with self._lock:
-            self._settle(now)
+        self._settle(now)
+        try:
             while most is None or len(taken) < most:
-                lease = self._order.take_due()
-                if lease is None:
-                    break
-                _notes(lease).closing = True
-                taken.append(lease)
+                with self._lock:
+                    lease = first(self._order.due)
+                    if lease is None:
+                        break
+                    notes = _notes(lease)
+                    taken.append(lease)
+                    # One step.
+                    if lease in self._order.due:
+                        del self._order.due[lease]
+                        notes.closing = True
+                    else:  # a handler was here
+                        del taken[-1]
+        except BaseException:  # a handler raised, and no one will get them
+            for lease in taken:
+                self.keep(lease, failed=False)
+            raise
         return taken
 
     def keep(self, lease: Lease, *, failed: bool = True, closing: bool = False) -> None:
@@ -203,173 +217,152 @@ class Ledger:
 
         Not `failed`: it came into use after all; nothing is counted. Still `closing`: its callback
         outlived its limit and still runs; another `keep` or a release ends that. After the third
-        failure in a row it is not taken any more, and stays visible as stale.
+        failure since its last touch it is not taken any more, and stays visible as stale.
         """
         with self._lock:
             notes = _notes(lease)
-            if notes.closing and lease in self._order:
+            if self._order.map_of(lease) is None:
+                return
+            # One step.
+            if notes.closing and lease.open:
                 notes.closing = closing
                 notes.attempts += failed
                 self._failures += failed
-                self._order.put_due(lease)
+                if not closing and notes.attempts < MOST_ATTEMPTS and lease in self._order.stale:
+                    self._order.due[lease] = lease
 
     def usage(self, now: float) -> Usage:
         """The numbers at `now`. O(1), and O(1) for each lease that newly grew stale."""
-        with self._lock:
-            now = self._settle(now)
-            order = self._order
-            opened = self._unused_ids - length_hint(self._ids)
-            missing = opened - len(order) - sum(self._closed.values())
-            self._released = released = max(self._released, missing)
-            closed: dict[Cause, int] = {**self._closed, "released": released}
-            opened = max(opened, sum(closed.values()))
-            oldest = order.oldest_idle()
-            return Usage(
-                kind=self.kind,
-                settings=self.settings,
-                in_use=opened - sum(closed.values()),
-                bytes=self._bytes,
-                stale=len(order.stale),
-                pinned=len(order.overdue),
-                active=len(order.overdue) + len(order.busy),
-                oldest_idle_seconds=None if oldest is None else max(0.0, now - oldest.touched_at),
-                opened_total=opened,
-                closed_total=closed,
-                rejected_total=self._rejected,
-                release_failures_total=self._failures,
-                without_finalizer=len(self._unproven),
-            )
+        self._settle(now)
+        order = self._order
+        oldest = order.oldest_idle()
+        idle_seconds = None if oldest is None else max(0.0, order.now - oldest.touched_at)
+        sizes = map(len, order.maps)
+        # One step to the return, so that all figures are of one instant.
+        _, stale, busy, overdue = sizes
+        closed: dict[Cause, int] = {**self._closed}
+        opened = self._last_id - self._first_id
+        closed["released"] = opened - self._in_use - self._not_released
+        return Usage(
+            kind=self.kind,
+            settings=self.settings,
+            in_use=self._in_use,
+            bytes=self._bytes,
+            stale=stale,
+            pinned=overdue,
+            active=overdue + busy,
+            oldest_idle_seconds=idle_seconds,
+            opened_total=opened,
+            closed_total=closed,
+            rejected_total=self._rejected,
+            release_failures_total=self._failures,
+            without_finalizer=self._unproven,
+        )
 
     def leases(self, now: float, most: int = 100) -> list[LeaseInfo]:
         """At most `most` live leases for people, least recently touched first."""
+        self._settle(now)
         with self._lock:
-            now = self._settle(now)
-            # One that another thread is just acquiring has no id yet, and is nobody's so far.
-            some = [lease for lease in self._order.first(most) if hasattr(lease, "id")]
-            stale = self._order.stale
+            now, stale = self._order.now, self._order.stale
+            some = self._order.first(most)
             return [describe(lease, self.kind, now, stale=lease in stale) for lease in some]
 
     def _start_empty(self) -> None:
-        """Also in a forked child, whose one thread finds locks and accounts in any state."""
-        self._lock = threading.RLock()
-        self._order = TouchOrder()
-        self._fresh = self._order.fresh
-        self._permits = Permits(self.settings.limit)
-        self._dropped: deque[Lease] = deque()
-        self._drop = self._dropped.append
-        self._unproven: dict[Lease, None] = {}
-        # Ids go on where they are, opened counts from here.
-        self._unused_ids = length_hint(self._ids)
-        # What the owners released is not counted here, see above; `_released` is its last answer.
-        self._closed: dict[Cause, int] = dict.fromkeys(CAUSES, 0)
-        self._released = 0
-        self._rejected = 0
-        self._failures = 0
-        self._bytes = 0
+        """Also in a forked child, whose one thread finds the lock in any state.
 
-    def _checked(self, settings: ResourceSettings) -> ResourceSettings:
+        The maps stay the same ones, for the fork may have come in the midst of work on them.
+        """
+        self._lock = threading.RLock()
+        self._order.clear()
+        self._dropped.clear()
+        self._first_id = self._last_id  # ids go on, opened counts from here
+        self._closed: dict[Cause, int] = dict.fromkeys(CAUSES, 0)
+        self._not_released = 0  # their sum: owners' releases are what is missing
+        self._in_use = self._bytes = self._unproven = self._rejected = self._failures = 0
+
+    def _put_in_force(self, settings: ResourceSettings) -> None:
         if settings.overflow == "evict_oldest" and self.on_release is not None:
             raise ConfigError(
                 f"{self.kind} has an on_release, and overflow evict_oldest would never call it",
                 f"set resources.{self.kind}.overflow to reject, or leave out on_release",
             )
-        return settings
+        self.settings = settings
+        self._limit = maxsize if settings.limit is None else settings.limit
+        self._limit_bytes = maxsize if settings.limit_bytes is None else settings.limit_bytes
 
-    def _without_proof(self, obj: Any) -> tuple[Lease, Notes]:
-        """A lease of what allows no weak reference: one of a stand-in that never dies."""
-        notes = Notes()
-        notes.proof = False
-        notes.held = None if self.on_release is None else obj
-        return Lease(Lease), notes
-
-    def _get_permit(self) -> None:
-        """Have a permit, by minting, by closing what was dropped, by eviction; or LimitExceeded."""
+    def _make_room(self, places: int, size_bytes: int) -> None:
+        """One lease less, where `places` more or `size_bytes` more do not fit; or LimitExceeded."""
         with self._lock:
-            while not self._permits.mint():
-                if not self._make_room():
-                    self._rejected += 1
-                    limit = self.settings.limit or 0
-                    raise LimitExceeded(self.kind, len(self._order), limit)
-
-    def _reserve(self, size_bytes: int) -> None:
-        """Count `size_bytes` more, making room for them if need be; or LimitExceeded."""
-        limit = self.settings.limit_bytes
-        while limit is not None and size_bytes > 0 and self._bytes + size_bytes > limit:
-            if size_bytes > limit or not self._make_room():
+            if self._dropped:
+                self._close_dropped(1)
+                return
+            oldest = self._order.oldest_idle() if self.settings.overflow == "evict_oldest" else None
+            if places and self._in_use >= self._limit:
+                used, limit, unit = self._in_use, self._limit, "leases"
+            elif size_bytes > 0 and self._bytes + size_bytes > self._limit_bytes:
+                used, limit, unit = self._bytes, self._limit_bytes, "bytes"
+                if size_bytes > limit:
+                    oldest = None
+            else:  # made elsewhere since the caller looked
+                return
+            if oldest is None:
                 self._rejected += 1
-                raise LimitExceeded(self.kind, self._bytes, limit, "bytes")
-        self._bytes += size_bytes
-
-    def _make_room(self) -> bool:
-        """False where there is nothing to close: no object dropped, nothing to evict."""
-        if self._dropped:
-            self._close_dropped(1)
-            return True
-        oldest = self._order.oldest_idle()
-        if self.settings.overflow != "evict_oldest" or oldest is None:
-            return False
-        self._close(oldest, "evicted")
-        return True
-
-    def _book(self, lease: Lease, size_bytes: int) -> None:
-        """Enter what a plain lease does not have; on any error its permit is given back."""
-        try:
-            _check_size(size_bytes)
-            notes = _notes(lease)
-            with self._lock:
-                self._reserve(size_bytes)
-                lease.size_bytes = size_bytes
-                if not notes.proof:
-                    self._unproven[lease] = None
-        except BaseException:
-            self._permits.returned.append(None)
-            raise
-
-    def _unbook(self, lease: Lease) -> None:
-        """Take a closed lease out of the books; harmless where that was done before."""
-        with self._lock:
-            self._bytes -= lease.size_bytes
-            lease.size_bytes = 0
-            self._unproven.pop(lease, None)
-            _notes(lease).held = None
+                raise LimitExceeded(self.kind, used, limit, unit)
+            self._close(oldest, "evicted")
 
     def _close(self, lease: Lease, cause: Cause) -> bool:
-        """Release under the lock, from whichever map the lease is in."""
+        """Release from whichever map the lease is in."""
         with self._lock:
-            closes = self._order.lift(lease)
-            # No call between this look and the two marks, so no handler closes it as well.
-            if closes and lease.open:
+            while (leases := self._order.map_of(lease)) is not None:
+                if lease not in leases:
+                    continue
+                # One step to the return, and the look above belongs to it.
+                del leases[lease]
                 lease.open = False
+                self._in_use -= 1
                 if cause != "released":
                     self._closed[cause] += 1
-            else:
-                closes = False
-            self._order.set_down()
-            if closes:
-                if lease.notes is not None:
-                    self._unbook(lease)
-                self._permits.returned.append(None)
-            return closes
+                    self._not_released += 1
+                if lease in self._order.due:
+                    del self._order.due[lease]
+                notes = lease.notes
+                if notes is not None:
+                    self._bytes -= notes.size_bytes
+                    notes.size_bytes = 0
+                    self._unproven -= not notes.proof
+                    # It goes with this frame: its __del__, if any, is not to run under the lock.
+                    held, notes.held = notes.held, None  # noqa: F841
+                return True
+            return False
 
     def _close_dropped(self, most: float = inf) -> None:
-        while self._dropped and most > 0:
+        """Close at most `most` of what was dropped. Each stays noted until that is done."""
+        dropped = self._dropped
+        while dropped and most > 0:
             most -= 1
-            try:
-                lease = self._dropped.popleft()
-            except IndexError:
-                return  # another thread was here
+            lease = dropped[0]
             if lease.open:
                 self._close(lease, "finalizer")
+            if dropped and dropped[0] is lease:
+                del dropped[0]
 
-    def _settle(self, now: float) -> float:
-        """Close what was dropped and sort out what grew stale; `now`, which never runs back."""
+    def _settle(self, now: float) -> None:
+        """Close what was dropped and sort out what grew stale; others get the lock in between."""
         self._close_dropped()
-        return self._order.advance(now, self.settings.ttl_seconds or inf)
+        settled = False
+        while not settled:
+            with self._lock:
+                ttl_seconds = self.settings.ttl_seconds or inf
+                settled = self._order.advance(now, ttl_seconds, _SLICE)
+            if not settled:
+                sleep(0)  # or this thread would take the lock again before any other awoke
 
 
 def _notes(lease: Lease) -> Notes:
+    fresh = Notes()
+    # One step: of two who come here with a lease without notes, both get the same.
     if lease.notes is None:
-        lease.notes = Notes()
+        lease.notes = fresh
     return lease.notes
 
 

@@ -66,6 +66,17 @@ def test_a_dropped_object_frees_its_place_at_the_limit():
     assert (usage.in_use, usage.rejected_total, usage.closed_total["finalizer"]) == (3, 0, 3)
 
 
+def test_a_dropped_object_frees_its_place_however_many_dropped_before_it():
+    ledger = ledger_of(limit=9)
+    objects = [Connection() for _ in range(9)]
+    leases = [ledger.acquire(each, 0.0) for each in objects]
+    for lease in leases[:8]:
+        ledger.release(lease)
+    objects.clear()
+    kept = [Connection() for _ in range(9)]
+    assert [ledger.acquire(each, 0.0).open for each in kept] == [True] * 9
+
+
 def test_a_dropped_object_frees_its_bytes_at_the_limit():
     ledger, connection, kept = ledger_of(limit_bytes=10), Connection(), Connection()
     ledger.acquire(connection, 0.0, size_bytes=10)

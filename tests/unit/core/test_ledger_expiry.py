@@ -155,6 +155,20 @@ def test_a_touched_pinned_lease_is_no_longer_old():
     assert (usage.active, usage.pinned) == (1, 0)
 
 
+def test_no_more_users_can_go_than_came():
+    ledger, connection = ledger_of(ttl_seconds=10.0), Connection()
+    lease, other = ledger.acquire(connection, 0.0), ledger.acquire(connection, 1.0)
+    assert not ledger.pin(lease, 5.0, -1)
+    assert (lease.pins, lease.touched_at) == (0, 0.0)
+    assert ledger.take_stale(10.5) == [lease]
+    assert ledger.release(lease, "expired")
+    assert ledger.pin(other, 11.0, +1)
+    assert ledger.pin(other, 11.0, -1)
+    assert not ledger.pin(other, 12.0, -1)
+    usage = ledger.usage(21.0)
+    assert (usage.active, usage.pinned, usage.stale) == (0, 0, 1)
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_a_pinned_lease_is_released_like_any_other(old):
     ledger, connection = ledger_of(limit=1, ttl_seconds=10.0), Connection()
@@ -226,10 +240,32 @@ def test_a_lease_whose_close_fails_is_tried_three_times_and_stays_visible():
         usage = ledger.usage(10.0)
         assert (usage.release_failures_total, usage.in_use, usage.stale) == (failures, 1, 1)
     assert ledger.take_stale(10.0) == []
-    assert ledger.touch(lease, 11.0)
     assert ledger.take_stale(30.0) == []
     assert ledger.usage(30.0).stale == 1
     assert ledger.release(lease)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda ledger, lease: ledger.touch(lease, 11.0),
+        lambda ledger, lease: ledger.pin(lease, 11.0, +1) and ledger.pin(lease, 11.0, -1),
+    ],
+    ids=["touched", "pinned"],
+)
+def test_a_lease_that_was_used_again_is_tried_three_times_again(use):
+    ledger, connection = ledger_of(ttl_seconds=10.0), Connection()
+    lease = ledger.acquire(connection, 0.0)
+    for _ in range(3):
+        assert ledger.take_stale(10.0) == [lease]
+        ledger.keep(lease)
+    assert ledger.take_stale(10.0) == []
+    assert use(ledger, lease)
+    for _ in range(3):
+        assert ledger.take_stale(21.0) == [lease]
+        ledger.keep(lease)
+    assert ledger.take_stale(21.0) == []
+    assert ledger.usage(21.0).release_failures_total == 6
 
 
 def test_keeping_what_was_not_taken_counts_nothing():

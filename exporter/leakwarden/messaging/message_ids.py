@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import struct
 import threading
 
 
@@ -18,6 +19,8 @@ class MessageIds:
 
     _RANDOM_BITS = 74
     _STEP_BITS = 48  # 2**25 ids within one millisecond before the time part has to lend one
+    # Asking the kernel takes 0.5 us for one step and 1.7 for 64.
+    _STEPS = struct.Struct("64Q")
 
     def __init__(self) -> None:
         self._begin()
@@ -26,6 +29,7 @@ class MessageIds:
         self._lock = threading.Lock()  # a new one, since a fork may have copied a held one
         self._last_ms = -1
         self._last_random = 0
+        self._steps: list[int] = []
         self._pid = os.getpid()
 
     def new(self, now_unix: float) -> str:
@@ -39,8 +43,15 @@ class MessageIds:
                 # The top bit stays clear, so that there is always room to count up.
                 self._last_random = secrets.randbits(self._RANDOM_BITS - 1)
             else:
-                self._last_random += 1 + secrets.randbits(self._STEP_BITS)
+                self._last_random += 1 + self._step()
                 self._last_ms += self._last_random >> self._RANDOM_BITS
                 self._last_random &= (1 << self._RANDOM_BITS) - 1
             ms, random = self._last_ms, self._last_random
         return f"{ms:012x}7{random >> 62:03x}{0b10 << 62 | random & (1 << 62) - 1:016x}"
+
+    def _step(self) -> int:
+        """A random number of _STEP_BITS bits; the caller holds the lock."""
+        if not self._steps:
+            drawn = self._STEPS.unpack(os.urandom(self._STEPS.size))
+            self._steps = [number >> (64 - self._STEP_BITS) for number in drawn]
+        return self._steps.pop()

@@ -114,6 +114,8 @@ _REFUSED = re.compile(f"[{_REFUSED_SET}]")
 # times as fast as the exact one (200 characters: 1.3 against 7 us), and most texts end here.
 _REFUSED_LOW = re.sub("[\U00010000-\U0010ffff]-?", "", _REFUSED_SET)
 _SUSPECT = re.compile(f"[{_REFUSED_LOW}\U00010000-\U0010ffff]")
+# Most bodies are of these alone, and no rule is about them: half the price of the search above.
+_PLAIN = re.compile(r"[\t\n -~]*\Z")
 # Something to see: neither blank nor of no width.
 _VISIBLE = re.compile(r"[^\s\u00ad\u180e\u200b-\u200f\u2060-\u2064\u3164\ufe00-\ufe0f\ufeff]")
 
@@ -181,7 +183,7 @@ class Validator:
                     recipients=len(agents) if recipients is None else len(recipients),
                     outcome="accepted" if code is None else "refused",
                     code=code,
-                    size_bytes=len(body.encode(errors="surrogatepass")),
+                    size_bytes=_size_bytes(body),
                 )
             )
         return Validated(to, text, cleaned)
@@ -189,6 +191,8 @@ class Validator:
 
 def clean_body(body: str) -> tuple[str, tuple[str, ...]]:
     """`body` with what the cleaning rules say done to it, and the codes of those that did any."""
+    if body.isascii() and "\r" not in body and "\x1b" not in body:
+        return body, ()  # what every cleaning pattern begins with is missing; 0.2 us against 2.8
     cleaned = []
     for rule, pattern in _CLEANING:
         body, count = pattern.subn(rule.replacement, body)
@@ -211,9 +215,10 @@ def check_body(body: str, limits: BodyLimits) -> None:
         )
     if not _VISIBLE.search(body):
         raise Refused("empty_body", "the body is empty or blank", "say what the message is", "body")
-    found = _SUSPECT.search(body) and _REFUSED.search(body)
-    if found:
-        _refuse_character(body, found.start())
+    if not _PLAIN.match(body):
+        found = _SUSPECT.search(body) and _REFUSED.search(body)
+        if found:
+            _refuse_character(body, found.start())
     if len(body) > limits.line_characters:
         for number, line in enumerate(body.split("\n"), start=1):
             if len(line) > limits.line_characters:
@@ -273,6 +278,11 @@ def _nearest(agent_id: str, agents: Iterable[str]) -> str | None:
     folded = {known.lower(): known for known in agents}
     near = get_close_matches(agent_id[:64].lower(), folded, n=1, cutoff=0.8)
     return folded[near[0]] if near else None
+
+
+def _size_bytes(body: str) -> int:
+    """The size of its UTF-8, in which half of a UTF-16 pair counts as a character."""
+    return len(body) if body.isascii() else len(body.encode(errors="surrogatepass"))
 
 
 def _refuse_character(body: str, at: int) -> None:

@@ -144,7 +144,7 @@ class Engine:
         return result
 
     def append(self, sql: str, rows: Sequence[Row]) -> None:
-        """As submit, for one statement over `rows`: those of a batch share one executemany."""
+        """As submit, for one statement that ends in the VALUES of a row, over `rows`."""
         self._run(Item(sql=sql, rows=rows))
 
     async def submit_async(self, work: Work[T]) -> T:

@@ -20,7 +20,7 @@ Row = tuple[Any, ...]
 
 
 class Item:
-    """Either `work`, or `sql` with `rows`: items of the same `sql` may share one executemany.
+    """Either `work`, or `sql` with `rows`: items of the same `sql` may share one statement.
 
     After the commit exactly one of two holds: `error` is None and `result` is what the work
     returned, or nothing of the item is in the database and `error` says why.

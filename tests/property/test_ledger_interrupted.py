@@ -19,7 +19,7 @@ import pytest
 from leakwarden.core import ledger as ledger_module
 from leakwarden.core.errors import LimitExceeded
 from leakwarden.core.ledger import Ledger
-from leakwarden.core.resource import ResourceSettings
+from leakwarden.core.resource import CAUSES, ResourceSettings
 
 LIMIT = 4
 LIMIT_BYTES = 12
@@ -91,6 +91,7 @@ class Scene:
         self.mine = []
         self.true_releases = []
         self.objects = []
+        self.looks = [self.ledger.usage(1.0)]
 
     def acquire(self, size=0):
         obj = Resource()
@@ -117,6 +118,12 @@ class Scene:
     def fail_to_clean(self):
         for lease in self.ledger.take_stale(12.0):
             self.ledger.keep(lease)
+
+    def look(self):
+        before = self.looks[-1]  # a handler's look may end before the one that it interrupts
+        look = self.ledger.usage(12.0)
+        check_rise(before, look)
+        self.looks.append(look)
 
     def drop(self, index):
         self.objects[index] = None
@@ -153,10 +160,10 @@ CALLS = {
     "shrink": lambda scene: scene.resize(scene.fresh, 0),
     "clean": Scene.clean,
     "fail to clean": Scene.fail_to_clean,
-    "look": lambda scene: scene.ledger.usage(12.0),
+    "look": Scene.look,
     "list": lambda scene: scene.ledger.leases(12.0),
     "drop the stale": lambda scene: scene.drop(0),
-    "drop the fresh and look": lambda scene: (scene.drop(2), scene.ledger.usage(12.0)),
+    "drop the fresh and look": lambda scene: (scene.drop(2), scene.look()),
 }
 # What a handler may do; the others of the calls are like one of these to whom they interrupt.
 HANDLERS = {
@@ -171,15 +178,26 @@ HANDLERS = {
         "pin the fresh",
         "grow the stale",
         "clean",
+        "look",
         "drop the fresh and look",
     )
 }
 
 
+def check_rise(before, after):
+    assert after.opened_total >= before.opened_total
+    assert all(after.closed_total[cause] >= before.closed_total[cause] for cause in CAUSES)
+
+
 def check(scene):
     """The figures equal a recount, each close had one winner, and no place or byte was lost."""
     ledger = scene.ledger
-    usage = ledger.usage(12.0)
+    scene.look()
+    for look in scene.looks:
+        check_rise(look, scene.looks[-1])
+        assert look.opened_total == look.in_use + sum(look.closed_total.values())
+        assert 0 <= look.in_use <= LIMIT
+    usage = scene.looks[-1]
     leases = [scene.stale, scene.fresh, scene.pinned, *scene.mine]
     live = [lease for lease in leases if lease.open]
     closed = usage.closed_total
@@ -224,6 +242,24 @@ def test_a_handler_may_do_anything_at_any_point_of(interrupted, settings):
         points += at
     if not interrupted.startswith("drop the stale"):
         assert points > 2 * len(HANDLERS)
+
+
+def test_a_handler_that_acquires_below_the_limit_is_not_refused():
+    at, reached = 0, True
+    while reached:
+        ledger, obj, acquired = Ledger("thing", ResourceSettings(limit=2)), Resource(), []
+        interruption = Interruption(
+            lambda ledger=ledger, obj=obj, acquired=acquired: acquired.append(
+                ledger.acquire(obj, 0.0)
+            ),
+            at,
+        )
+        with interruption:
+            acquired.append(ledger.acquire(obj, 0.0))
+        reached = interruption.reached
+        assert len(acquired) == 1 + reached
+        at += 1
+    assert at > 5
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer here")

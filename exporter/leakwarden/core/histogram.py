@@ -3,11 +3,14 @@
 Layers below the exporters may not import a metrics library, yet delivery and the
 store must count durations where they happen. The sample is what a Prometheus
 histogram needs: cumulative counts by upper bound, their sum, +Inf last.
+
+It has no lock, which a fork would leave held, and a signal handler wait for in vain:
+CPython changes threads and runs handlers only after calls and on backward jumps, and
+between reading the cells and writing them stands neither.
 """
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,19 +36,18 @@ class Histogram:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = (*bounds, inf)
-        self._counts = [0] * len(self._bounds)
-        self._sum = 0.0
-        self._lock = threading.Lock()
+        # A count for each bucket, and last the sum: one list, so that one C call copies it whole.
+        self._cells: list[float] = [*(0 for _ in self._bounds), 0.0]
 
     def observe(self, value: float) -> None:
-        """Count `value` in the first bucket whose bound is at or above it."""
+        """Count `value` (an int or float proper) in the first bucket whose bound is not below."""
+        cells = self._cells
         index = bisect_left(self._bounds, value)
-        with self._lock:
-            self._counts[index] += 1
-            self._sum += value
+        # One statement without a call: see above.
+        cells[index], cells[-1] = cells[index] + 1, cells[-1] + value
 
     def sample(self) -> HistogramSample:
         """The counts as of now; never torn, for the sum and the buckets are read together."""
-        with self._lock:
-            counts, total = list(self._counts), self._sum
-        return HistogramSample(tuple(zip(self._bounds, accumulate(counts), strict=True)), total)
+        *counts, total = self._cells.copy()
+        cumulative = accumulate(map(int, counts))
+        return HistogramSample(tuple(zip(self._bounds, cumulative, strict=True)), total)

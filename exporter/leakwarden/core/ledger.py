@@ -340,7 +340,10 @@ class Ledger:
         dropped = self._dropped
         while dropped and most > 0:
             most -= 1
-            lease = dropped[0]
+            try:
+                lease = dropped[0]
+            except IndexError:  # drained elsewhere: the loop looks before it jumps back
+                return
             if lease.open:
                 self._close(lease, "finalizer")
             if dropped and dropped[0] is lease:

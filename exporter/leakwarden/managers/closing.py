@@ -9,15 +9,16 @@ stale, is seen as such, and waits for the next one.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from leakwarden.core.errors import ConfigError
+from leakwarden.core.forked import call_in_forked_children
 from leakwarden.core.lease import Lease
 from leakwarden.core.ledger import Ledger
-from leakwarden.core.resource import Cause
+from leakwarden.core.resource import Cause, ResourceSettings
 
 OnRelease = Callable[[Any], None]
 
@@ -28,13 +29,17 @@ _MOST_HANGING = 8
 
 
 class _Job:
-    """One lease to end: `done` is set when its callback returned, and then `closed` is final."""
+    """One lease to end: `done` is set when its callback returned, and then `closed` is final.
 
-    __slots__ = ("closed", "done", "lease")
+    `late`: the run waits for it no more, and has counted that as its failure.
+    """
+
+    __slots__ = ("closed", "done", "late", "lease")
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self.closed = False
+        self.late = False
         self.done = threading.Event()
 
 
@@ -48,55 +53,64 @@ class Closer:
     def __init__(
         self, ledger: Ledger, on_release: OnRelease, limit_seconds: float = LIMIT_SECONDS
     ) -> None:
-        self.last_error: str | None = None
         self._ledger = ledger
         self._on_release = on_release
         self._limit_seconds = limit_seconds
-        self._running: set[Lease] = set()
-        self._pid = os.getpid()
+        self.last_error: str | None
+        self._running: set[_Job]
+        self._start_empty()
+        call_in_forked_children(self, Closer._start_empty)
 
     def close_stale(self, now: float, cause: Cause = "cleanup") -> int:
         """How many leases, stale at `now`, were closed with `cause`.
 
-        A callback that raises, or has not returned in time, leaves its lease open and counts as
-        a failure; one that returns later closes its lease then. RuntimeError where no thread can
-        be started.
+        One whose callback raises is open again at once. One whose callback has not returned in
+        time stays `closing` until it does: it may be half closed, so nobody gets to use it. Each
+        counts as one failure. RuntimeError where no thread can be started.
         """
-        if self._pid != os.getpid():
-            # A fork left the threads, and the leases they were at, with the parent.
-            self._pid, self._running = os.getpid(), set()
-        run: list[_Job] = []
+        run: dict[Lease, _Job] = {}
         jobs: SimpleQueue[_Job | None] | None = None
         try:
             while len(self._running) < _MOST_HANGING:
-                # One at a time: what is taken but not tried would have cost it an attempt.
+                # One at a time: what is not tried yet may still come into use.
                 taken = self._ledger.take_stale(now, 1)
                 if not taken:
                     break
-                job = _Job(taken[0])
-                run.append(job)
-                if job.lease in self._running:
-                    continue  # still at it since an earlier run: one failure more
-                jobs = jobs or self._start_worker(cause)
-                self._running.add(job.lease)
+                lease = taken[0]
+                if lease in run:
+                    # What failed stands behind all the others: nothing untried is left.
+                    self._ledger.keep(lease, failed=False)
+                    break
+                if jobs is None:
+                    jobs = self._start_worker(lease, cause)
+                job = run[lease] = _Job(lease)
+                self._running.add(job)
                 jobs.put(job)
                 if not job.done.wait(self._limit_seconds):
+                    self._ledger.keep(lease, closing=True)
+                    job.late = True
                     self.last_error = f"on_release did not return within {self._limit_seconds} s"
                     jobs.put(None)
                     jobs = None
         finally:
             if jobs is not None:
                 jobs.put(None)
-            # Only now, so that no lease is tried twice in one run.
-            for job in run:
-                self._ledger.keep(job.lease)
-        return sum(job.closed for job in run)
+        return sum(job.closed for job in run.values())
 
-    def _start_worker(self, cause: Cause) -> SimpleQueue[_Job | None]:
+    def _start_empty(self) -> None:
+        """Also in a forked child: the threads, and what they are at, stay with the parent."""
+        self.last_error = None
+        self._running = set()
+
+    def _start_worker(self, first: Lease, cause: Cause) -> SimpleQueue[_Job | None]:
         jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        threading.Thread(
-            target=self._work, args=(jobs, cause), name="leakwarden-closing", daemon=True
-        ).start()
+        try:
+            threading.Thread(
+                target=self._work, args=(jobs, cause), name="leakwarden-closing", daemon=True
+            ).start()
+        except BaseException:
+            self._ledger.keep(first, failed=False)
+            raise
         return jobs
 
     def _work(self, jobs: SimpleQueue[_Job | None], cause: Cause) -> None:
@@ -105,7 +119,8 @@ class Closer:
                 job.closed = self._end(job.lease, cause)
             except BaseException as error:  # noqa: BLE001 - not even SystemExit may end the worker
                 self.last_error = f"{type(error).__name__}: {error}"
-            self._running.discard(job.lease)
+                self._ledger.keep(job.lease, failed=not job.late)
+            self._running.discard(job)
             job.done.set()
 
     def _end(self, lease: Lease, cause: Cause) -> bool:
@@ -120,3 +135,12 @@ class Closer:
 def forget_stale(ledger: Ledger, now: float, cause: Cause) -> int:
     """How many leases, stale at `now`, were closed with `cause`: nothing has to be run for them."""
     return sum(ledger.release(lease, cause) for lease in ledger.take_stale(now))
+
+
+def refuse_eviction(kind: str, settings: ResourceSettings) -> None:
+    """ConfigError where `settings` would evict what only a cleanup, off its user's thread, ends."""
+    if settings.overflow == "evict_oldest":
+        raise ConfigError(
+            f"resources.{kind}.overflow is evict_oldest",
+            f"a {kind} is ended by a cleanup alone and cannot be evicted: use reject",
+        )

@@ -9,12 +9,16 @@ from leakwarden.core.lease import Lease
 from leakwarden.core.ledger import Ledger
 from leakwarden.core.resource import Cause, LeaseInfo, ResourceSettings, Usage
 from leakwarden.managers.closing import Closer, OnRelease, forget_stale
+from leakwarden.managers.stale import stale_handle
 
 T = TypeVar("T")
 
 
 class _Held(Generic[T]):
-    """A lease for a `with`: in use inside it, released at its end."""
+    """A lease for a `with`: in use inside it, released at its end.
+
+    Entering it raises StaleHandle where a cleanup has closed it meanwhile, or is about to.
+    """
 
     __slots__ = ("_lease", "_obj", "_pool")
 
@@ -24,7 +28,9 @@ class _Held(Generic[T]):
         self._obj = obj
 
     def __enter__(self) -> T:
-        self._pool.pin(self._lease)
+        pool = self._pool
+        if not pool.pin(self._lease):
+            raise stale_handle(self._lease, pool.ledger.kind, pool._clock())  # noqa: SLF001 - ours
         return self._obj
 
     def __exit__(self, *raised: object) -> None:

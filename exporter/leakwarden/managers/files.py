@@ -15,10 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Union
 
-from leakwarden.core.errors import ConfigError
 from leakwarden.core.ledger import Ledger
 from leakwarden.core.resource import Cause, LeaseInfo, ResourceSettings, Usage
-from leakwarden.managers.closing import Closer
+from leakwarden.managers.closing import Closer, refuse_eviction
 from leakwarden.managers.files_async import AsyncOpening
 from leakwarden.managers.stale import StaleHandle
 from leakwarden.managers.tracked_file import TrackedFile
@@ -33,11 +32,7 @@ class Files:
     """The open files of one process. Two opens of one path are two leases."""
 
     def __init__(self, settings: ResourceSettings, clock: Callable[[], float]) -> None:
-        if settings.overflow == "evict_oldest":
-            raise ConfigError(
-                "resources.file_handle.overflow is evict_oldest",
-                "a file that is in use cannot be evicted: use reject",
-            )
+        refuse_eviction("file_handle", settings)
         self.ledger = Ledger("file_handle", settings, on_release=TrackedFile.close_idle)
         self._clock = clock
         self.closer = Closer(self.ledger, TrackedFile.close_idle)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, final
 
-from leakwarden.core.errors import ConfigError
+from leakwarden.core.forked import call_in_forked_children
 from leakwarden.core.lease import Lease
 from leakwarden.core.ledger import Ledger
 from leakwarden.core.resource import Cause, LeaseInfo, ResourceSettings, Usage
-from leakwarden.managers.closing import Closer, OnRelease
+from leakwarden.managers.closing import Closer, OnRelease, refuse_eviction
 from leakwarden.managers.stale import stale_handle
 
 
@@ -61,15 +61,12 @@ class GuiSessions:
     """The sessions of one process, each with the worker that it stands for."""
 
     def __init__(self, settings: ResourceSettings, clock: Callable[[], float]) -> None:
-        if settings.overflow == "evict_oldest":
-            raise ConfigError(
-                "resources.pyautogui_session.overflow is evict_oldest",
-                "a session in use cannot be evicted: use reject",
-            )
+        refuse_eviction("pyautogui_session", settings)
         self.ledger = Ledger("pyautogui_session", settings, on_release=self._end_worker)
         self._clock = clock
         self.closer = Closer(self.ledger, self._end_worker)
-        self._sessions: dict[int, GuiSession] = {}
+        self._start_empty()
+        call_in_forked_children(self, GuiSessions._start_empty)
 
     def open(
         self,
@@ -97,7 +94,7 @@ class GuiSessions:
         return self.ledger.touch(session.lease, self._clock())
 
     def hold(self, session: GuiSession) -> None:
-        """Make `session` active until it is closed. StaleHandle where it is closed already."""
+        """Make `session` active until it is closed. StaleHandle once a cleanup closes it."""
         now = self._clock()
         if not self.ledger.pin(session.lease, now, +1):
             raise stale_handle(session.lease, self.ledger.kind, now)
@@ -140,6 +137,10 @@ class GuiSessions:
         One whose `on_release` raised or has not returned yet stays open.
         """
         return self.closer.close_stale(self._clock(), cause)
+
+    def _start_empty(self) -> None:
+        """Also in a forked child: the sessions, and their workers, are the parent's."""
+        self._sessions: dict[int, GuiSession] = {}
 
     def _end_worker(self, session: GuiSession) -> None:
         session.end_worker()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from leakwarden.core.forked import call_in_forked_children
 from leakwarden.core.lease import Lease
 from leakwarden.core.ledger import Ledger
 from leakwarden.core.resource import Cause, LeaseInfo, ResourceSettings, Usage
@@ -45,7 +46,8 @@ class MessageBuffers:
     def __init__(self, settings: ResourceSettings, clock: Callable[[], float]) -> None:
         self.ledger = Ledger("message_buffer", settings)
         self._clock = clock
-        self._lent: set[Lease] = set()
+        self._start_empty()
+        call_in_forked_children(self, MessageBuffers._start_empty)
 
     def lend(self, data: bytes) -> MessageBuffer:
         """A buffer of `data`, for `with buffers.lend(data) as data:`.
@@ -86,6 +88,10 @@ class MessageBuffers:
         closed = forget_stale(self.ledger, self._clock(), cause)
         self._let_go()
         return closed
+
+    def _start_empty(self) -> None:
+        """Also in a forked child: what the parent lent is not in its accounts."""
+        self._lent: set[Lease] = set()
 
     def _let_go(self) -> None:
         """Free the bytes of what the ledger has closed, whoever still holds the buffer.

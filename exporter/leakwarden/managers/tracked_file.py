@@ -1,18 +1,19 @@
 """One open file with its lease: everything a file offers, and who may close it when.
 
 In use is: inside a `with`, inside an I/O call, or after the descriptor or the buffer
-was given out. The wrapper's lock guards only these flags, never the I/O itself, so that
-a file behaves under threads as Python's own does, and a cleanup never waits for an I/O call.
+was given out. The ledger alone counts that, by pins: what is pinned no cleanup takes,
+and what a cleanup has taken cannot be pinned. So nothing is locked here, a file behaves
+under threads as Python's own does, and a cleanup never waits for an I/O call.
 """
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import IO, Any, final
 
-from leakwarden.core.errors import LeakwardenError
 from leakwarden.core.lease import Lease
 from leakwarden.core.ledger import Ledger
 from leakwarden.managers.stale import stale_handle
@@ -53,14 +54,14 @@ class TrackedFile:
 
     __slots__ = (
         "__weakref__",
-        "_busy",
         "_cleaned_at",
         "_clock",
         "_closed",
         "_file",
         "_held",
         "_ledger",
-        "_lock",
+        "_pid",
+        "_turns",
         "lease",
     )
 
@@ -69,10 +70,10 @@ class TrackedFile:
     def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         self._ledger = ledger
         self._clock = clock
-        # Re-entrant, because a signal handler may use the file that it interrupted.
-        self._lock = threading.RLock()
+        self._pid = os.getpid()
         self._file: Any = None
-        self._busy = 0
+        # Who draws 0 (one C call, so exactly one does) decides whether the file is ever opened.
+        self._turns = count()
         self._held = False
         self._closed = False
         self._cleaned_at: float | None = None
@@ -81,25 +82,10 @@ class TrackedFile:
         """Open by `opener()`; where that fails, no lease remains.
 
         `close()` may come from another thread before or meanwhile (a cancelled await): then
-        nothing is opened, or what was opened is closed here.
+        nothing is opened, or what was opened is closed here. StaleHandle where a cleanup came
+        first.
         """
-        with self._lock:
-            wanted = not self._closed
-            if wanted:
-                self._begin()
-        if not wanted:
-            return
-        try:
-            file = opener()
-        except BaseException:
-            self._ledger.release(self.lease)
-            raise
-        with self._lock:
-            self._file = file
-            abandoned = self._closed
-        self._finish()
-        if abandoned:
-            self.close()
+        self._call(self._open, opener)
 
     def close(self) -> None:
         """Close and give back the lease; harmless where either is done already.
@@ -107,36 +93,30 @@ class TrackedFile:
         Where the last flush fails, that error rises and the file is closed all the same, as
         Python's own is.
         """
-        with self._lock:
-            self._closed = True
-            file, opening = self._file, self._busy
-        if file is None:
-            if not opening:
-                self._ledger.release(self.lease)
-            return
-        try:
-            file.close()
-        finally:
-            if file.closed:
-                self._ledger.release(self.lease)
+        self._closed = True
+        if next(self._turns) == 0:
+            self._ledger.release(self.lease)
+        # Where there is no file yet, the one who opens it sees `_closed` afterwards.
+        file = self._file
+        if file is not None:
+            try:
+                file.close()
+            finally:
+                if file.closed:
+                    self._ledger.release(self.lease)
 
     def close_idle(self) -> None:
-        """Flush and close for a cleanup; LeakwardenError where it came into use meanwhile.
+        """Flush and close for a cleanup that has taken the lease, so that nobody uses the file.
 
-        OSError where the flush fails: the file stays open, for its data is not written yet. The
-        lock waited for is never held during anybody's I/O but this one's.
+        OSError where the flush fails: the file stays open, for its data is not written yet.
         """
-        with self._lock:
-            users = self._busy + self._held
-            if users:
-                self._take_back(users)
-                raise LeakwardenError(
-                    "the file came into use while a cleanup was about to close it"
-                )
-            if not self._file.closed:
-                self._file.flush()
-                self._cleaned_at = self._clock()
-                self._file.close()
+        file = self._file
+        if next(self._turns) == 0:
+            self._cleaned_at = self._clock()
+        elif file is not None and not file.closed:
+            file.flush()
+            self._cleaned_at = self._clock()
+            file.close()
 
     def fileno(self) -> int:
         """The descriptor; from now on the file is in use until it is closed."""
@@ -183,36 +163,55 @@ class TrackedFile:
             if now - self.lease.touched_at >= _TOUCH_SECONDS:
                 self._ledger.touch(self.lease, now)
             return method(*args, **kwargs)
-        self._begin()
+        pinned = self._pin()
         try:
             return method(*args, **kwargs)
         finally:
-            self._finish()
+            if pinned:
+                notes = self.lease.notes
+                pins = notes and notes.pins
+                try:
+                    self._ledger.pin(self.lease, self._clock(), -1)
+                except BaseException:
+                    # A signal handler raised: before the pin was taken back, or after it?
+                    if notes and notes.pins == pins:
+                        self._ledger.pin(self.lease, self._clock(), -1)
+                    raise
 
-    def _begin(self) -> None:
-        with self._lock:
-            self._check_not_stale()
-            self._busy += 1
-            self._ledger.pin(self.lease, self._clock(), +1)
-
-    def _finish(self) -> None:
-        with self._lock:
-            self._busy -= 1
-            self._ledger.pin(self.lease, self._clock(), -1)
+    def _open(self, opener: Callable[[], IO[Any]]) -> None:
+        if next(self._turns) > 0:
+            return
+        try:
+            self._file = opener()
+        except BaseException:
+            self._ledger.release(self.lease)
+            raise
+        if self._closed:
+            self.close()
 
     def _hold(self) -> None:
-        with self._lock:
-            self._check_not_stale()
-            self._held = True
-            # Never unpinned, so that once more is only a touch.
-            self._ledger.pin(self.lease, self._clock(), +1)
+        if not self._held:
+            # Never unpinned: the lease ends with the file.
+            self._held = self._pin()
 
-    def _take_back(self, users: int) -> None:
-        """From a cleanup: what is being closed cannot be pinned, so its users were not counted."""
-        self._ledger.keep(self.lease)
-        for _ in range(users):
-            self._ledger.pin(self.lease, self._clock(), +1)
+    def _pin(self) -> bool:
+        """True where the file is now counted as in use; StaleHandle where it is a cleanup's.
 
-    def _check_not_stale(self) -> None:
-        if self._cleaned_at is not None:
-            raise stale_handle(self.lease, self._ledger.kind, self._cleaned_at)
+        False where its owner has closed it, which Python's file tells better, and in a forked
+        child, where it can be used, is not accounted for and is closed by no cleanup.
+        """
+        now = self._clock()
+        pins = self.lease.pins
+        try:
+            if self._ledger.pin(self.lease, now, +1):
+                return True
+        except BaseException:
+            # A signal handler raised: before the file was pinned, or after it?
+            if self.lease.pins > pins:
+                self._ledger.pin(self.lease, now, -1)
+            raise
+        taken = self.lease.open and self._pid == os.getpid()
+        if taken or self._cleaned_at is not None:
+            closed_at = now if self._cleaned_at is None else self._cleaned_at
+            raise stale_handle(self.lease, self._ledger.kind, closed_at)
+        return False

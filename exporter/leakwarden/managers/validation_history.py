@@ -6,8 +6,6 @@ unguarded inbox.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from sys import getsizeof
 from typing import Literal
 
 from leakwarden.core.errors import LimitExceeded
+from leakwarden.core.forked import call_in_forked_children
 from leakwarden.core.lease import Lease
 from leakwarden.core.ledger import Ledger
 from leakwarden.core.resource import Cause, LeaseInfo, ResourceSettings, Usage
@@ -49,6 +48,7 @@ class ValidationHistory:
         self.ledger = Ledger("validation_record", settings)
         self._clock = clock
         self._start_empty()
+        call_in_forked_children(self, ValidationHistory._start_empty)
 
     def record(self, record: ValidationRecord) -> bool:
         """True where `record` is kept; False where it alone is over the limit.
@@ -56,19 +56,18 @@ class ValidationHistory:
         It never raises for the limit: a history must not stop the message that it tells of. The
         refusal is in the ledger's rejected_total.
         """
-        with self._locked():
-            try:
-                lease = self.ledger.acquire(record, self._clock(), _footprint_bytes(record), 2)
-            except LimitExceeded:
-                return False
-            self._records.append((lease, record))
-            self._let_go()
+        try:
+            lease = self.ledger.acquire(record, self._clock(), _footprint_bytes(record), 2)
+        except LimitExceeded:
+            return False
+        self._records.append((lease, record))
+        self._let_go()
         return True
 
     def recent(self, most: int = 100) -> list[ValidationRecord]:
         """At most `most` records, newest first; stale ones until they are swept."""
-        with self._locked():
-            return [record for _, record in islice(reversed(self._records), most)]
+        newest = reversed(tuple(self._records))
+        return list(islice((record for lease, record in newest if lease.open), most))
 
     def usage(self) -> Usage:
         """The numbers of now; O(1). Bytes are what the records take in memory."""
@@ -81,26 +80,29 @@ class ValidationHistory:
     def close_stale(self, cause: Cause = "expired") -> int:
         """How many records were let go because of their age."""
         closed = forget_stale(self.ledger, self._clock(), cause)
-        with self._locked():
-            self._let_go()
+        self._let_go()
         return closed
 
     def _start_empty(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
+        """Also in a forked child: its ledger knows nothing of the parent's records."""
         # Oldest on the left, as in the ledger: records are never touched.
         self._records: deque[tuple[Lease, ValidationRecord]] = deque()
 
-    def _locked(self) -> threading.RLock:
-        """The lock; a fork's child begins with a new one and no records, as its ledger does."""
-        if self._pid != os.getpid():
-            self._start_empty()
-        return self._lock
-
     def _let_go(self) -> None:
-        """Drop what the ledger has closed; it closes the oldest first."""
-        while self._records and not self._records[0][0].open:
-            self._records.popleft()
+        """Drop what the ledger has closed; it closes the oldest first.
+
+        No lock: each step is one atomic operation. Of threads that record at once one may stand
+        before an older one; what is closed behind it goes when it does.
+        """
+        records = self._records
+        while records:
+            try:
+                oldest = records[0]
+                if oldest[0].open:
+                    return
+                records.remove(oldest)
+            except (IndexError, ValueError):  # noqa: PERF203 - seldom
+                continue  # another thread let it go
 
 
 def _footprint_bytes(record: ValidationRecord) -> int:

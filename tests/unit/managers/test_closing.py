@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import multiprocessing
 import threading
 
 import pytest
 
+from forking import in_forked_child
 from leakwarden.core.ledger import Ledger
 from leakwarden.core.resource import ResourceSettings
 from leakwarden.managers.closing import Closer, forget_stale
@@ -106,7 +106,7 @@ def test_one_that_hangs_does_not_stop_the_others_and_is_closed_when_it_returns(c
     wait_until(lambda: ledger.usage(clock()).closed_total["cleanup"] == 2)
 
 
-def test_one_that_still_hangs_is_not_started_a_second_time(clock):
+def test_one_that_still_hangs_is_not_started_a_second_time_and_has_failed_once(clock):
     slow, gate, starts = Thing(), threading.Event(), []
     ledger = ledger_of([slow], id, clock)
 
@@ -115,12 +115,76 @@ def test_one_that_still_hangs_is_not_started_a_second_time(clock):
         assert gate.wait(10)
 
     closer = Closer(ledger, end, limit_seconds=0.05)
-    for failures in (1, 2, 3):
+    for _ in range(3):
         assert closer.close_stale(clock()) == 0
-        assert ledger.usage(clock()).release_failures_total == failures
+        assert ledger.usage(clock()).release_failures_total == 1
     assert starts == [slow]
     gate.set()
     wait_until(lambda: ledger.usage(clock()).in_use == 0)
+
+
+def test_while_its_callback_hangs_a_lease_can_be_neither_touched_nor_pinned(clock):
+    slow, gate = Thing(), threading.Event()
+    ledger = Ledger("thing", TTL, on_release=id)
+    lease = ledger.acquire(slow, clock())
+    clock.advance(10)
+    Closer(ledger, lambda _: gate.wait(10), limit_seconds=0.01).close_stale(clock())
+    assert (ledger.touch(lease, clock()), ledger.pin(lease, clock(), +1)) == (False, False)
+    gate.set()
+    wait_until(lambda: not lease.open)
+
+
+def test_one_that_raises_after_its_time_is_open_again_and_has_failed_once(clock):
+    slow, gate, calls = Thing(), threading.Event(), []
+    ledger = Ledger("thing", TTL, on_release=id)
+    lease = ledger.acquire(slow, clock())
+    clock.advance(10)
+
+    def end(_):
+        calls.append(1)
+        if len(calls) == 1:
+            assert gate.wait(10)
+            raise OSError("too late")
+
+    closer = Closer(ledger, end, limit_seconds=0.01)
+    closer.close_stale(clock())
+    gate.set()
+    wait_until(lambda: not lease.closing)
+    assert closer.last_error == "OSError: too late"
+    assert ledger.usage(clock()).release_failures_total == 1
+    assert ledger.touch(lease, clock())
+    clock.advance(10)
+    assert closer.close_stale(clock()) == 1
+
+
+def test_what_a_callback_failed_to_close_can_be_used_while_the_run_goes_on(clock):
+    bad, good = Thing(), Thing()
+    ledger = Ledger("thing", TTL, on_release=id)
+    leases = [ledger.acquire(thing, clock()) for thing in (bad, good)]
+    clock.advance(10)
+    seen = []
+
+    def end(thing):
+        if thing is bad:
+            raise OSError("no")
+        seen.append((leases[0].closing, ledger.touch(leases[0], clock())))
+
+    assert Closer(ledger, end).close_stale(clock()) == 1
+    assert seen == [(False, True)]
+
+
+def test_where_no_thread_can_be_started_the_lease_stays_open_and_untried(clock):
+    things = [Thing()]
+    ledger = ledger_of(things, id, clock)
+    closer = Closer(ledger, id)
+    before = threading.stack_size(1 << 47)  # more than there are addresses
+    try:
+        with pytest.raises(RuntimeError, match="new thread"):
+            closer.close_stale(clock())
+    finally:
+        threading.stack_size(before)
+    assert ledger.usage(clock()).release_failures_total == 0
+    assert closer.close_stale(clock()) == 1
 
 
 def test_eight_that_hang_end_the_run_and_the_rest_stays_stale_untried(clock):
@@ -162,23 +226,18 @@ def test_what_needs_no_callback_is_only_forgotten(clock):
     assert ledger.usage(clock()).closed_total["expired"] == 2
 
 
-def _close_in_child(closer, ledger, now, results):
-    thing = Thing()
-    ledger.acquire(thing, now - 10)
-    results.put(closer.close_stale(now))
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_closes_although_its_parent_has_eight_that_hang(clock):
     things, gate = [Thing() for _ in range(8)], threading.Event()
     ledger = ledger_of(things, id, clock)
     closer = Closer(ledger, lambda thing: thing in things and gate.wait(10), limit_seconds=0.01)
     closer.close_stale(clock())
-    fork = multiprocessing.get_context("fork")
-    results = fork.SimpleQueue()
-    child = fork.Process(target=_close_in_child, args=(closer, ledger, clock(), results))
-    child.start()
-    child.join(10)
-    gate.set()
-    assert child.exitcode == 0
-    assert results.get() == 1
+
+    def story():
+        thing = Thing()
+        ledger.acquire(thing, clock() - 10)
+        return closer.last_error, closer.close_stale(clock())
+
+    try:
+        assert in_forked_child(story) == (None, 1)
+    finally:
+        gate.set()

@@ -10,6 +10,7 @@ import pytest
 from leakwarden.core.errors import ConfigError, LimitExceeded
 from leakwarden.core.resource import ResourceSettings
 from leakwarden.managers.custom import Pool
+from leakwarden.managers.stale import StaleHandle
 
 
 class Connection:
@@ -84,6 +85,16 @@ def test_a_with_releases_when_its_block_raises(pool):
     with pytest.raises(KeyError), pool.lease(Connection()):
         raise KeyError
     assert pool.usage().in_use == 0
+
+
+def test_entering_what_a_cleanup_has_closed_names_the_users_line(pool, clock):
+    connection = Connection()
+    held = pool.lease(connection)
+    clock.advance(30)
+    pool.close_stale()
+    with pytest.raises(StaleHandle, match=r"db_session .*test_custom\.py"), held:
+        pytest.fail("entered with a closed connection")
+    assert pool.usage().closed_total["released"] == 0
 
 
 def test_without_on_release_a_cleanup_forgets_what_is_stale(clock):

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from forking import in_forked_child
 from leakwarden.core.errors import ConfigError, LimitExceeded
+from leakwarden.core.ledger import Ledger
 from leakwarden.core.resource import ResourceSettings
 from leakwarden.managers.files import Files, StaleHandle
+from reentering import work_inside_the_ledger
 from waiting import wait_until
 
 TTL = 300.0
@@ -280,40 +283,107 @@ def test_a_failing_flush_keeps_the_file_open_and_is_counted(files, clock):
 
 
 @pytest.mark.parametrize(
-    "use", [lambda file: file.__enter__(), lambda file: file.fileno(), lambda file: file.buffer]
+    "use",
+    [
+        lambda file: file.read(),
+        lambda file: file.__enter__(),
+        lambda file: file.fileno(),
+        lambda file: file.buffer,
+    ],
 )
-def test_a_file_that_comes_into_use_while_a_cleanup_takes_it_stays_open_and_pinned(
-    files, path, clock, use
-):
+def test_what_a_cleanup_has_taken_is_refused_and_closed_without_a_failure(files, path, clock, use):
     file = files.open(path)
     clock.advance(TTL)
     (lease,) = files.ledger.take_stale(clock())  # as a cleanup does, just before the use
-    use(file)
-    with pytest.raises(Exception, match="came into use"):
-        file.close_idle()
-    files.ledger.keep(lease)
-    clock.advance(10 * TTL)
-    assert (files.usage().stale, files.usage().pinned, files.usage().in_use) == (0, 1, 1)
-    assert file.read() == "one\ntwo\n"
+    with pytest.raises(StaleHandle):
+        use(file)
+    file.close_idle()
+    files.ledger.release(lease, "cleanup")
+    usage = files.usage()
+    assert (file.closed, usage.in_use, usage.pinned, usage.release_failures_total) == (
+        True,
+        0,
+        0,
+        0,
+    )
+
+
+def test_a_file_whose_flush_failed_can_be_used_and_is_counted_right_afterwards(files, clock):
+    file = files.open("/dev/full", "w")
+    file.write("lost?")
+    clock.advance(TTL)
+    files.close_stale()
+    assert file.write("!") == 1
+    assert (file.lease.pins, files.usage().stale, files.usage().active) == (0, 0, 0)
+    with pytest.raises(OSError, match="No space"):
+        file.close()
+
+
+def test_a_thread_that_uses_a_file_blocks_no_one_who_holds_the_ledger(files, tmp_path):
+    file = files.open(tmp_path / "a", "w")
+    work_inside_the_ledger(
+        files.ledger,
+        lambda: file.write("thread"),
+        lambda: (file.write("handler"), file.fileno()),
+    )
+    file.close()
+    assert (tmp_path / "a").stat().st_size == len("threadhandler")
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_handler_that_raises_as_a_pin_begins_or_ends_leaves_nothing_pinned(
+    files, path, clock, number
+):
+    file = files.open(path)
+    events = []
+
+    def interrupt(frame, event, _):
+        if frame.f_code is not Ledger.pin.__code__:
+            return None
+        if event != "line":
+            events.append(event)
+            if len(events) == number + 1:
+                raise Interrupted
+        return interrupt
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        file.read()
+    except Interrupted:
+        pass
+    finally:
+        sys.settrace(before)
+    assert len(events) > number
+    assert (file.lease.pins, files.usage().active) == (0, 0)
+    clock.advance(TTL)
+    assert files.close_stale() == 1
+
+
+def test_an_io_call_that_raises_leaves_nothing_pinned(files, path):
+    file = files.open(path)
+    with pytest.raises(OSError, match="not writable"):
+        file.write("x")
+    assert (file.lease.pins, files.usage().active) == (0, 0)
     file.close()
 
 
-def test_an_io_call_that_begins_while_a_cleanup_takes_the_file_is_counted_as_one(
-    files, path, clock
-):
-    file = files.open(path)
-    clock.advance(TTL)
-    files.ledger.take_stale(clock())
+def test_a_forked_child_uses_its_parents_file_unaccounted(files, tmp_path):
+    file = files.open(tmp_path / "a", "w")
 
-    def opener_of_a_cleanup(*_):
-        with pytest.raises(Exception, match="came into use"):
-            file.close_idle()
-        return files.usage().active
+    def story():
+        file.write("child")
+        with file:
+            pass
+        return file.closed, files.usage().in_use
 
-    assert file._call(opener_of_a_cleanup) == 1
-    assert files.usage().active == 0
-    clock.advance(TTL)
-    assert files.close_stale() == 1
+    assert in_forked_child(story) == (True, 0)
+    file.close()
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "child"
 
 
 def test_a_file_dropped_unreleased_is_closed_by_python_and_counted_as_finalizer(files, path):

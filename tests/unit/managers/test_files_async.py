@@ -193,3 +193,16 @@ def test_use_after_a_cleanup_is_a_stale_handle(files, tmp_path, clock):
             await file.write("late")
 
     asyncio.run(story())
+
+
+def test_what_a_cleanup_closed_before_it_was_opened_is_a_stale_handle(files, tmp_path, clock):
+    async def story():
+        opening = files.aopen(tmp_path / "a", "w")
+        clock.advance(300)
+        assert files.close_stale() == 1
+        with pytest.raises(StaleHandle, match="test_files_async"):
+            await opening
+
+    asyncio.run(story())
+    assert not (tmp_path / "a").exists()
+    assert (files.usage().in_use, files.usage().release_failures_total) == (0, 0)

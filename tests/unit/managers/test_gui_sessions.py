@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from forking import in_forked_child
 from leakwarden.core.errors import ConfigError, LimitExceeded
 from leakwarden.core.resource import ResourceSettings
 from leakwarden.managers.gui_sessions import GuiSessions
@@ -194,3 +195,10 @@ def test_the_site_is_the_line_that_opened_it(sessions):
 def test_evict_oldest_is_refused_for_sessions(clock):
     with pytest.raises(ConfigError, match="pyautogui_session"):
         GuiSessions(ResourceSettings(limit=1, overflow="evict_oldest"), clock)
+
+
+def test_a_forked_child_keeps_none_of_its_parents_sessions_and_asks_no_worker(sessions):
+    asked = []
+    sessions.open(object(), alive=lambda: asked.append(1) is None)
+    assert in_forked_child(lambda: (sessions.reap(), sessions.usage().in_use, asked)) == (0, 0, [])
+    assert (sessions.reap(), asked) == (0, [1])

@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 
+from forking import in_forked_child
 from leakwarden.core.errors import LimitExceeded
 from leakwarden.core.resource import ResourceSettings
 from leakwarden.managers.message_buffers import MessageBuffers
@@ -140,3 +141,15 @@ def test_threads_that_lend_stay_within_the_budget_and_leave_nothing(clock):
         thread.join(60)
     assert failures == []
     assert (buffers.usage().in_use, buffers._lent) == (0, set())
+
+
+def test_a_forked_child_keeps_nothing_of_what_its_parent_lent(buffers):
+    held = [buffers.lend(b"x") for _ in range(3)]
+
+    def story():
+        kept = len(buffers._lent)
+        with buffers.lend(bytes(100)) as data:
+            return kept, len(data)
+
+    assert in_forked_child(story) == (0, 100)
+    assert all(each.close() for each in held)

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import sys
 import threading
 
 import pytest
 
+from forking import in_forked_child
 from leakwarden.core.resource import ResourceSettings
 from leakwarden.managers.validation_history import ValidationHistory, ValidationRecord
+from reentering import work_inside_the_ledger
 
 
 def record(number, sender="Agent-1"):
@@ -131,33 +132,25 @@ def test_the_history_tells_its_leases_oldest_first(clock):
     assert [info.age_seconds for info in history.leases()] == [5, 0]
 
 
-def _record_in_child(history, results):
-    for number in range(10):
-        history.record(record(number))
-    results.put((ats(history), history.usage().in_use))
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_begins_empty_even_while_its_parent_records(clock):
+def test_a_forked_child_begins_empty_and_records(clock):
     history = history_of(clock)
     history.record(record(99))
-    fork = multiprocessing.get_context("fork")
-    results = fork.SimpleQueue()
-    held, gate = threading.Event(), threading.Event()
 
-    def be_recording():
-        with history._locked():
-            held.set()
-            gate.wait(10)
+    def story():
+        before = ats(history)
+        for number in range(10):
+            history.record(record(number))
+        return before, ats(history), history.usage().in_use
 
-    recording = threading.Thread(target=be_recording)
-    recording.start()
-    assert held.wait(10)
-    child = fork.Process(target=_record_in_child, args=(history, results))
-    child.start()
-    gate.set()
-    recording.join(10)
-    child.join(10)
-    assert child.exitcode == 0
-    assert results.get() == ([9, 8, 7], 3)
+    assert in_forked_child(story) == ([], [9, 8, 7], 3)
     assert ats(history) == [99]
+
+
+def test_a_thread_that_records_blocks_no_one_who_holds_the_ledger(clock):
+    history = history_of(clock)
+    work_inside_the_ledger(
+        history.ledger,
+        lambda: history.record(record(1)),
+        lambda: (history.record(record(2)), history.recent(), history.close_stale()),
+    )
+    assert sorted(ats(history)) == [1, 2]

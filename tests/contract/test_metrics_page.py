@@ -37,7 +37,8 @@ def page(snapshot: Snapshot, accept: str = "") -> str:
 def test_the_whole_page_is_as_it_was_promised(accept: str, name: str) -> None:
     golden = HERE / "golden" / name
     assert page(snapshots.whole(), accept) == golden.read_text(encoding="utf-8"), (
-        "if the change is meant, write the page anew: python tests/contract/test_metrics_page.py"
+        "if the change is meant, write it anew: "
+        "PYTHONPATH=tests python tests/contract/test_metrics_page.py"
     )
 
 

@@ -74,9 +74,9 @@ class Family:
         return frozenset({self.name, self.base_name, *(self.name + end for end in suffixes)})
 
     @property
-    def open_ended(self) -> bool:
-        """Whether users decide how many series it has."""
-        return any(label.open_ended for label in self.labels)
+    def subject_at(self) -> int | None:
+        """The position of the label whose values users decide on; None where there is none."""
+        return next((at for at, label in enumerate(self.labels) if label.open_ended), None)
 
 
 def single(value: Callable[[Snapshot], Value | None]) -> Read:

@@ -15,8 +15,9 @@ BOOK_STATES: tuple[BookState, ...] = get_args(BookState)
 _UNKNOWN = "the operating system does not tell"
 _NO_BOOKS = (
     "the allocators' books cannot be read here (`leakwarden status` says why):"
-    " not CPython, not glibc, not Linux, or a preloaded allocator"
+    " not CPython, not glibc, not Linux, a preloaded allocator, or no 16 MiB left at the start"
 )
+_NO_BASELINE = f"not started, so that no baseline was taken; or {_NO_BOOKS}"
 
 
 def _process(value: Callable[[ProcessSample], float | None]) -> Read:
@@ -37,7 +38,7 @@ HEADLINE = (
         "gauge",
         "Heap in use above the baseline taken when the process had warmed up; may be negative.",
         _heap(lambda heap: heap.growth_bytes),
-        absent=_NO_BOOKS,
+        absent=_NO_BASELINE,
     ),
 )
 
@@ -69,7 +70,7 @@ HEAP = (
         "gauge",
         "Heap in use when the process had warmed up; provisional until then.",
         _heap(lambda heap: heap.baseline_bytes),
-        absent=_NO_BOOKS,
+        absent=_NO_BASELINE,
     ),
     Family(
         "leakwarden_python_allocated_blocks",
@@ -81,7 +82,7 @@ HEAP = (
     Family(
         "leakwarden_memory_limit_bytes",
         "gauge",
-        "Lowest memory limit that applies: control group, address space or setting.",
+        "Lowest memory limit that applies: control group or address space.",
         _heap(lambda heap: heap.memory_limit_bytes),
         absent="nothing limits it",
     ),

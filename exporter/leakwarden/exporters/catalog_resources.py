@@ -31,9 +31,19 @@ def _each(value: Callable[[Usage], float | None]) -> Read:
 
 
 def _oldest_activity(snapshot: Snapshot) -> Iterable[Sample]:
+    # An idle time counts from when its ledger was read. The snapshot is dated after its last
+    # source, and one that is slow must not make every lease younger.
+    read_before_seconds = {}
+    since = 0.0
+    for result in reversed(snapshot.collectors):
+        read_before_seconds[result.collector] = since
+        since += result.duration_seconds
     for usage in snapshot.usages:
         idle = usage.oldest_idle_seconds
-        yield (usage.kind,), 0 if idle is None else snapshot.at - idle
+        if idle is None:
+            yield (usage.kind,), 0
+        else:
+            yield (usage.kind,), snapshot.at - read_before_seconds.get(usage.kind, 0.0) - idle
 
 
 def _closed(snapshot: Snapshot) -> Iterable[Sample]:
@@ -127,7 +137,7 @@ BACKBONE = (
         "leakwarden_resource_oldest_activity_timestamp_seconds",
         "gauge",
         "Unix time at which the least recently touched lease that is not in use was touched;"
-        " 0 when none is held.",
+        " 0 when none is held, or all that are held are in use.",
         _oldest_activity,
         (RESOURCE,),
         absent=_FAILED,
@@ -159,7 +169,7 @@ BACKBONE = (
     Family(
         "leakwarden_resources_rejected_total",
         "counter",
-        "Acquisitions refused because the kind was at its limit.",
+        "Acquisitions and resizes refused because the kind was at its limit.",
         _each(lambda usage: usage.rejected_total),
         (RESOURCE,),
         absent=_FAILED,

@@ -13,6 +13,7 @@ EXPORTER = "exporter"
 _COLLECTOR = Label(
     "collector",
     meaning="each kind, `process`, `heap`, `messages`, `store`, and `exporter` for the page itself",
+    open_ended=True,
 )
 
 
@@ -33,9 +34,9 @@ def series_dropped(counts: Callable[[], Mapping[str, int]]) -> Family:
     return Family(
         "leakwarden_series_dropped_total",
         "counter",
-        "Series left out of the page because it would have been too long, by metric.",
+        "Series left out of pages that would have been too long, with all others of their kind.",
         lambda _snapshot: [((family,), count) for family, count in counts().items()],
-        (Label("family", meaning="each metric that has the label `resource`"),),
+        (Label("family", meaning="each metric that has the label `resource` or `collector`"),),
     )
 
 
@@ -54,14 +55,15 @@ SELF = (
     Family(
         "leakwarden_instance_info",
         "info",
-        "Identity of this process, kept in its data directory.",
+        "Identity of this process; a service keeps its own in the service's data directory.",
         lambda snapshot: [((snapshot.instance_id,), 1)],
         (Label("instance_id", meaning="one value a process"),),
     ),
     Family(
         "leakwarden_self_cpu_seconds_total",
         "counter",
-        "CPU time that leakwarden spent on measuring and sweeping.",
+        "CPU time that leakwarden spent on snapshots, sampling and sweeping;"
+        " rendering, messages and HTTP are not in it.",
         single(lambda snapshot: snapshot.self_cpu_seconds_total),
         absent="it is not measured",
     ),

@@ -26,11 +26,12 @@ from prometheus_client.utils import floatToGoString
 
 from leakwarden.core.histogram import HistogramSample
 from leakwarden.exporters.catalog import FAMILIES
-from leakwarden.exporters.catalog_family import Family, Sample, Value
+from leakwarden.exporters.catalog_family import Family, Value
 from leakwarden.exporters.catalog_self import EXPORTER, ON_THE_PAGE_ITSELF, series_dropped
+from leakwarden.exporters.series_cap import Reading, leave_out, that_fit
 from leakwarden.snapshot import CollectorResult, Snapshot
 
-# 5,000 series take 40 ms of the GIL and 230 KB; 24 a kind leave room for 200 kinds.
+# 5,000 series take 40 ms of the GIL and 480 KB; 19 a kind leave room for 255 kinds.
 MAX_SERIES = 5000
 
 # Level 1 costs 0.8 ms at 10,000 series and level 9 9.3 ms, for a page a third larger.
@@ -53,8 +54,9 @@ class Page(NamedTuple):
 class Exporter:
     """Renders snapshots. Any thread may ask for a page; being asked changes no measurement.
 
-    `max_series` bounds a page: past it, the series of kinds that come last are left out, and
-    counted. Families whose size the code decides are never cut.
+    No page has more than `max_series`: past it, the kinds that come last are left out of every
+    family, those of their collectors included, and counted. What the code alone decides, some
+    150 series of a whole page, is always there; where even that is over the cap, no kind is.
     """
 
     def __init__(
@@ -69,10 +71,14 @@ class Exporter:
         self._max_series = max_series
         self._clock = clock
         self._measured = [family for family in families if family not in ON_THE_PAGE_ITSELF]
-        self._dropped = {family.name: 0 for family in self._measured if family.open_ended}
         self._lock = threading.Lock()
-        self._failed: Mapping[str, str] = {}
-        self._page_itself = [*ON_THE_PAGE_ITSELF[:-1], series_dropped(self._dropped.copy)]
+        self._failed: dict[str, str] = {}
+        self._page_itself = [*ON_THE_PAGE_ITSELF[:-1], series_dropped(self._dropped_so_far)]
+        self._dropped = {
+            family.name: 0
+            for family in (*self._measured, *ON_THE_PAGE_ITSELF)
+            if family.subject_at is not None
+        }
 
     def page(
         self,
@@ -101,37 +107,54 @@ class Exporter:
     def _collect(self, snapshot: Snapshot, names: frozenset[str]) -> list[Metric]:
         began = self._clock()
         failed: dict[str, str] = {}
-        readings = _read(_named(self._measured, names), snapshot, failed)
-        self._cut(readings)
+        measured, itself = _named(self._measured, names), _named(self._page_itself, names)
+        readings = _read(measured, snapshot, failed)
+        kept = self._cut(readings, _read(itself, _told(snapshot, 0.0, failed), failed), snapshot)
         metrics = _metrics(readings, failed)
-        error = ", ".join(sorted(set(failed.values()))) or None
-        own = CollectorResult(EXPORTER, self._clock() - began, error)
-        self._tell(failed)
-        told = replace(snapshot, collectors=(*snapshot.collectors, own))
-        return metrics + _metrics(_read(_named(self._page_itself, names), told, failed), failed)
+        told = _told(snapshot, self._clock() - began, failed)
+        own = _read(itself, told, failed)
+        if kept is not None:
+            leave_out(own, kept)
+        metrics += _metrics(own, failed)
+        self._tell({family.name: failed.get(family.name) for family in (*measured, *itself)})
+        return metrics
 
-    def _cut(self, readings: list[tuple[Family, list[Sample]]]) -> None:
-        sizes = [sum(_series(value) for _, value in samples) for _, samples in readings]
-        spare = self._max_series
-        spare -= sum(
-            size for size, (family, _) in zip(sizes, readings, strict=True) if not family.open_ended
-        )
-        for family, samples in readings:
-            if not family.open_ended:
-                continue
-            kept = max(0, min(len(samples), spare))
-            spare -= kept
-            if kept < len(samples):
-                with self._lock:
-                    self._dropped[family.name] += len(samples) - kept
-                del samples[kept:]
+    def _cut(
+        self, readings: list[Reading], foreseen: list[Reading], snapshot: Snapshot
+    ) -> frozenset[str] | None:
+        """Bring `readings` under the cap; the kinds and collectors that stay, None for all.
 
-    def _tell(self, failed: Mapping[str, str]) -> None:
-        """Log the families that fail, once until they are others."""
-        if failed != self._failed:
-            self._failed = failed
-            if failed:
-                _log.warning("exporter.families_failed %s", failed)
+        `foreseen` is as long as what the page will say of itself, which is read only later.
+        """
+        collectors = (result.collector for result in snapshot.collectors)
+        kinds = (usage.kind for usage in snapshot.usages)
+        together = [*readings, *foreseen]
+        kept = that_fit(together, (EXPORTER, *collectors, *kinds), self._max_series)
+        if kept is not None:
+            kept |= {EXPORTER}
+            dropped = leave_out(together, kept)
+            with self._lock:
+                for name, count in dropped.items():
+                    self._dropped[name] += count
+        return kept
+
+    def _dropped_so_far(self) -> Mapping[str, int]:
+        with self._lock:
+            return dict(self._dropped)
+
+    def _tell(self, outcomes: Mapping[str, str | None]) -> None:
+        """Log the families that fail now and did not, or otherwise, when they were last read.
+
+        `outcomes` has the error of each family that was read, None where there was none.
+        """
+        failed = {name: error for name, error in outcomes.items() if error is not None}
+        with self._lock:
+            new = {name: error for name, error in failed.items() if self._failed.get(name) != error}
+            for name in outcomes.keys() - failed.keys():
+                self._failed.pop(name, None)
+            self._failed.update(new)
+        if new:
+            _log.warning("exporter.families_failed %s", new)
 
 
 class _Scrape(Collector):
@@ -169,9 +192,14 @@ def _named(families: Iterable[Family], names: frozenset[str]) -> list[Family]:
     return [family for family in families if not names or names & family.sample_names]
 
 
-def _read(
-    families: Iterable[Family], snapshot: Snapshot, failed: dict[str, str]
-) -> list[tuple[Family, list[Sample]]]:
+def _told(snapshot: Snapshot, seconds: float, failed: Mapping[str, str]) -> Snapshot:
+    """`snapshot` with what the exporter says of itself: how long it took and what went wrong."""
+    error = ", ".join(sorted(set(failed.values()))) or None
+    own = CollectorResult(EXPORTER, seconds, error)
+    return replace(snapshot, collectors=(*snapshot.collectors, own))
+
+
+def _read(families: Iterable[Family], snapshot: Snapshot, failed: dict[str, str]) -> list[Reading]:
     """Every family's samples; one that raises goes into `failed` and is left out."""
     readings = []
     for family in families:
@@ -182,9 +210,7 @@ def _read(
     return readings
 
 
-def _metrics(
-    readings: Iterable[tuple[Family, list[Sample]]], failed: dict[str, str]
-) -> list[Metric]:
+def _metrics(readings: Iterable[Reading], failed: dict[str, str]) -> list[Metric]:
     """client_python's form of each reading that has samples; one that has none is absent."""
     metrics = []
     for family, samples in readings:
@@ -209,8 +235,3 @@ def _add(metric: Metric, family: Family, labels: dict[str, str], value: Value) -
         metric.add_sample(family.name + "_sum", labels, value.sum)
     else:
         metric.add_sample(family.name, labels, float(value))
-
-
-def _series(value: Value) -> int:
-    """Series that one sample makes: a histogram's buckets, its count and its sum."""
-    return len(value.buckets) + 2 if isinstance(value, HistogramSample) else 1

@@ -113,11 +113,6 @@ class AllocatorBooks:
         return Books(by_allocator, "; ".join(reasons) or None)
 
 
-def read_books() -> Books:
-    """The books once. Whoever reads again and again keeps an `AllocatorBooks`."""
-    return AllocatorBooks().read()
-
-
 def parse_pymalloc(text: bytes) -> tuple[int, int]:
     """Bytes in use and bytes free from pymalloc's own report; `_Unreadable` names a lost label.
 
@@ -232,10 +227,14 @@ def check_books_follow(
 
     A preloaded jemalloc or tcmalloc takes malloc's place but not mallinfo's, whose figures then
     stand near 0 and would look healthy. Three tries, for another thread may free meanwhile.
+    Where a limit leaves no room for the probe, nothing is known of the books, and that is the
+    reason.
     """
     for _ in range(3):
         before, _free = read()
         block = malloc(_PROBE_BYTES)
+        if block is None:
+            raise _Unreadable("its books could not be checked: no 16 MiB to be had for a moment")
         after, _free = read()
         free(block)
         if after - before >= _PROBE_BYTES // 2:

@@ -14,20 +14,19 @@ _V1_NO_LIMIT = 2**62
 
 
 def memory_limit_bytes(
-    setting: int | None = None,
     proc: Path = Path("/proc"),
     cgroups: Path = _CGROUPS,
     address_space: int | None = None,
 ) -> int | None:
     """The lowest memory limit on this process in bytes, None where nothing limits it.
 
-    Of the cgroup (v2 and v1, parents included, for the kernel charges them all), RLIMIT_AS and
-    `setting`. The lowest wins, since it is met first. `address_space` stands in for RLIMIT_AS,
-    which is read where it is None.
+    Of the cgroup (v2 and v1, parents included, for the kernel charges them all) and RLIMIT_AS.
+    The lowest wins, since it is met first. `address_space` stands in for RLIMIT_AS, which is
+    read where it is None.
     """
     if address_space is None:
         address_space = _address_space_limit()
-    limits = [limit for limit in (setting, address_space) if limit is not None]
+    limits = [] if address_space is None else [address_space]
     limits.extend(_cgroup_limits(proc, cgroups))
     return min(limits, default=None)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 
 import pytest
 
 import snapshots
+from leakwarden.app import Warden
+from leakwarden.core.errors import LimitExceeded
 from leakwarden.core.resource import ResourceSettings
 from leakwarden.exporters.catalog import FAMILIES, Family, Value
 from leakwarden.exporters.catalog_messages import PRIORITIES
 from leakwarden.messaging.message import Priority
-from leakwarden.snapshot import Snapshot
+from leakwarden.snapshot import Snapshot, Source
+from waiting import wait_until
 
 BY_NAME = {family.name: family for family in FAMILIES}
 
@@ -82,8 +86,62 @@ def test_every_cause_is_there_from_the_start() -> None:
 
 def test_the_oldest_activity_is_unix_time_and_0_when_none_is_held() -> None:
     oldest = read("leakwarden_resource_oldest_activity_timestamp_seconds", snapshots.whole())
-    assert oldest["file_handle",] == snapshots.AT - 312.5
+    assert oldest["db_session",] == snapshots.AT - 0.25
     assert oldest["message_buffer",] == 0
+
+
+def test_the_oldest_activity_counts_from_when_its_ledger_was_read() -> None:
+    # The snapshot is dated after its last source: here 0.25 ms and 500 ms after the files'.
+    oldest = read("leakwarden_resource_oldest_activity_timestamp_seconds", snapshots.whole())
+    assert oldest["file_handle",] == pytest.approx(snapshots.AT - 0.50025 - 312.5, abs=1e-5)
+
+
+def test_a_slow_source_after_the_ledgers_makes_no_lease_younger() -> None:
+    warden = Warden()
+    pool, held = warden.track("db_session"), Family
+    began: list[float] = []
+
+    def slow() -> None:
+        began.append(time.time())
+        wait_until(lambda: time.time() > began[0] + 1)
+
+    warden.add_source(Source("slow", "store", slow))
+    pool.acquire(held)
+    name = "leakwarden_resource_oldest_activity_timestamp_seconds"
+    assert read(name, warden.snapshot())["db_session",] < began[0] + 0.5
+
+
+def test_where_all_that_is_held_is_in_use_there_is_no_oldest_activity() -> None:
+    warden = Warden()
+    pool, held = warden.track("db_session"), Family
+    pool.pin(pool.acquire(held))
+    name = "leakwarden_resource_oldest_activity_timestamp_seconds"
+    snapshot = warden.snapshot()
+    assert read("leakwarden_resources", snapshot)["db_session",] == 1
+    assert read(name, snapshot)["db_session",] == 0
+    assert "none is held, or all that are held are in use" in BY_NAME[name].help
+
+
+@pytest.mark.parametrize("name", ["leakwarden_heap_growth_bytes", "leakwarden_heap_baseline_bytes"])
+def test_before_the_start_there_is_no_baseline_and_the_reference_says_so(name: str) -> None:
+    assert read(name, Warden().snapshot()) == {}
+    assert "not started" in BY_NAME[name].absent
+
+
+def test_a_refused_resize_is_a_rejection_and_the_reference_says_so() -> None:
+    warden = Warden()
+    pool, held = warden.track("blob", limit_bytes=10), Family
+    lease = pool.acquire(held, size_bytes=10)
+    with pytest.raises(LimitExceeded):
+        pool.ledger.resize(lease, 11)
+    name = "leakwarden_resources_rejected_total"
+    assert read(name, warden.snapshot())["blob",] == 1
+    assert "resizes" in BY_NAME[name].help
+
+
+def test_no_text_promises_what_is_not_there() -> None:
+    assert "setting" not in BY_NAME["leakwarden_memory_limit_bytes"].help
+    assert "service" in BY_NAME["leakwarden_instance_info"].help
 
 
 def test_the_time_of_the_oldest_queued_message_is_0_when_none_is_queued() -> None:
@@ -119,5 +177,6 @@ def test_every_priority_is_there_under_its_own_name() -> None:
 
 
 def test_only_the_number_of_kinds_is_for_users_to_decide() -> None:
+    of_kinds = {"resource", "collector"}
     for family in FAMILIES:
-        assert family.open_ended == ("resource" in family.label_names)
+        assert (family.subject_at is not None) == bool(of_kinds & set(family.label_names))

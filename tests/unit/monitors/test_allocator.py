@@ -17,7 +17,6 @@ from leakwarden.monitors.allocator import (
     _mallinfo_reader,
     check_books_follow,
     parse_pymalloc,
-    read_books,
 )
 
 SOURCE = Path(leakwarden.__file__).parents[1]
@@ -103,7 +102,8 @@ def test_memory_of_a_known_size_is_seen_to_come_and_to_go() -> None:
 
 def test_it_is_seen_without_pymalloc_too() -> None:
     program = """
-from leakwarden.monitors.allocator import read_books
+from leakwarden.monitors.allocator import AllocatorBooks
+read_books = AllocatorBooks().read
 books = read_books()
 assert books.unreadable_reason is None, books
 assert books.by_allocator["pymalloc", "in_use"] == books.by_allocator["pymalloc", "free"] == 0
@@ -121,7 +121,10 @@ print("measured")
     sys.version_info < (3, 13), reason="mimalloc is another allocator from Python 3.13 on"
 )
 def test_an_allocator_with_books_of_another_form_is_absent_with_a_reason() -> None:
-    program = "from leakwarden.monitors.allocator import read_books; print(read_books())"
+    program = """
+from leakwarden.monitors.allocator import AllocatorBooks
+print(AllocatorBooks().read())
+"""
     assert "no line 'bytes in allocated blocks'" in in_a_fresh_process(
         program, PYTHONMALLOC="mimalloc"
     )
@@ -159,7 +162,7 @@ def test_threads_read_at_once_and_each_gets_whole_books() -> None:
 
 
 def test_both_allocators_say_what_they_hold_and_what_they_keep() -> None:
-    books = read_books()
+    books = AllocatorBooks().read()
     assert set(books.by_allocator) == {
         (allocator, state) for allocator in ("pymalloc", "malloc") for state in ("in_use", "free")
     }
@@ -203,4 +206,53 @@ def test_the_older_mallinfo_gives_the_same_figures() -> None:
 
 def test_books_that_do_not_follow_malloc_are_refused() -> None:
     with pytest.raises(Exception, match="not glibc's own"):
-        check_books_follow(lambda: (1000, 0), lambda size: 0, lambda block: None)
+        check_books_follow(lambda: (1000, 0), lambda size: 4096, lambda block: None)
+
+
+def test_a_probe_that_finds_no_memory_blames_no_allocator() -> None:
+    with pytest.raises(Exception, match="no 16 MiB to be had"):
+        check_books_follow(lambda: (1000, 0), lambda size: None, lambda block: None)
+
+
+def test_a_process_at_its_memory_limit_says_that_this_is_why() -> None:
+    program = """
+import ctypes, resource
+from pathlib import Path
+from leakwarden.monitors.allocator import AllocatorBooks
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 8 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+print(AllocatorBooks().read().unreadable_reason)
+"""
+    reason = in_a_fresh_process(program)
+    assert "no 16 MiB to be had" in reason
+    assert "preloaded" not in reason
+
+
+def test_other_threads_run_while_glibc_walks_its_free_blocks() -> None:
+    program = """
+import ctypes, sys, threading
+from leakwarden.monitors.allocator import _open_malloc
+read = _open_malloc()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [libc.malloc(2000) for _ in range(200_000)]
+for block in blocks[::2]:
+    libc.free(block)
+gate, ran = threading.Lock(), []
+gate.acquire()
+def other():
+    with gate:
+        ran.append(True)
+thread = threading.Thread(target=other)
+thread.start()
+# From here on nobody is made to let the GIL go: the other thread runs if a reading lets it.
+sys.setswitchinterval(3600)
+gate.release()
+assert not ran
+for _ in range(100):
+    read()
+print("ran" if ran else "waited")
+"""
+    assert in_a_fresh_process(program) == "ran"

@@ -2,16 +2,17 @@
 
 Acquire and release are what a user's hot path pays, so they take no lock. They rest on this:
 CPython changes threads, and runs signal handlers, only on entering a function, after a call and
-on a backward jump. Statements with none of these among them are one *step*: it happens wholly or
-not at all, whatever threads there are, and whenever a handler comes, acquires here or raises. Every
-change of the accounts is a step, which begins with the look that it depends on:
+on a jump: 3.10 on any conditional one, later ones on backward ones alone. Statements in a row with
+none of these among them are one *step*: it happens wholly or not at all, whatever threads there
+are, and whenever a handler comes, acquires here or raises. Every change of the accounts is a step,
+and begins with the look that it depends on, an `if` that holds (which does not jump):
 
     acquire   below the limits?   stand in `fresh`, draw the id, count the lease and its bytes
     release   still in `fresh`?   leave it, be no longer open, count one lease less
 
 So limits hold, of any number of closers one closes, figures that are read in one step agree,
 and an acquire that a handler cuts short, by Ctrl-C or as its timeout, has not taken anything:
-there is nothing to give back. Each comment "one step" below means that no call may go in there.
+there is nothing to give back. Where a comment says "one step", no call and no branch may go in.
 
 - **The lock** is for what takes several steps: touches, pins, sweeps, sizes, room at the limit,
   and closing what is out of the ordinary. It does not keep out a handler on its own thread, nor a
@@ -55,8 +56,10 @@ from leakwarden.core.resource import (
     Usage,
     check_kind,
 )
-from leakwarden.core.touch_order import MOST_ATTEMPTS, TouchOrder, first
+from leakwarden.core.touch_order import TouchOrder, first
 
+# What failed three times will fail a fourth; it stays visible as stale.
+MOST_ATTEMPTS = 3
 # How many leases move to the stale ones before others get the lock: 2 ms.
 _SLICE = 500
 
@@ -113,40 +116,32 @@ class Ledger:
         except TypeError:  # it allows no weak reference: one of a stand-in that never dies
             lease = Lease(Lease)
             notes = Notes(held=None if self.on_release is None else obj, proof=False)
-        if size_bytes:
-            _check_size(size_bytes)
-            notes = notes or Notes()
-            notes.size_bytes = size_bytes
         lease.code = frame.f_code
         lease.lasti = frame.f_lasti
         lease.acquired_at = lease.touched_at = now
         lease.open = True
         lease.notes = notes
-        while self._in_use >= self._limit or (
-            size_bytes and self._bytes + size_bytes > self._limit_bytes
-        ):
-            self._make_room(1, size_bytes)
-        # One step, and the looks above belong to it.
-        self._fresh[lease] = lease
-        self._last_id = lease.id = self._last_id + 1
-        self._in_use += 1
-        if notes is not None:
-            self._bytes += size_bytes
-            self._unproven += not notes.proof
-        return lease
+        if size_bytes or notes is not None:
+            return self._enter(lease, size_bytes)
+        while True:
+            if self._in_use < self._limit:  # one step to the return
+                self._fresh[lease] = lease
+                self._last_id = lease.id = self._last_id + 1
+                self._in_use += 1
+                return lease
+            self._make_room(1, 0)
 
     def release(self, lease: Lease, cause: Cause = "released") -> bool:
         """True for the one call that closed the lease, False for any other. Never an error."""
-        if cause != "released" or lease.notes is not None:
-            return self._close(lease, cause)
-        # One step, and the look above belongs to it.
-        try:
-            del self._fresh[lease]
-        except KeyError:
-            return self._close(lease, cause)
-        lease.open = False
-        self._in_use -= 1
-        return True
+        if cause == "released" and lease.notes is None:  # one step to the first return
+            try:
+                del self._fresh[lease]
+            except KeyError:
+                return self._close(lease, cause)
+            lease.open = False
+            self._in_use -= 1
+            return True
+        return self._close(lease, cause)
 
     def touch(self, lease: Lease, now: float) -> bool:
         """True where the lease is live, and its time to live begins again.
@@ -176,9 +171,11 @@ class Ledger:
         with self._lock:
             notes = _notes(lease)
             while self._order.map_of(lease) is not None:
+                was = notes.size_bytes
+                more = size_bytes - was
+                most = self._limit_bytes if more > 0 else maxsize
                 # One step to the return.
-                more = size_bytes - notes.size_bytes
-                if lease.open and (more <= 0 or self._bytes + more <= self._limit_bytes):
+                if lease.open and notes.size_bytes == was and self._bytes + more <= most:
                     self._bytes += more
                     notes.size_bytes = size_bytes
                     return True
@@ -192,20 +189,23 @@ class Ledger:
         """
         taken: list[Lease] = []
         self._settle(now)
+        due, stale = self._order.due, self._order.stale
         try:
             while most is None or len(taken) < most:
                 with self._lock:
-                    lease = first(self._order.due)
+                    lease = first(due)
                     if lease is None:
                         break
                     notes = _notes(lease)
-                    taken.append(lease)
-                    # One step.
-                    if lease in self._order.due:
-                        del self._order.due[lease]
-                        notes.closing = True
-                    else:  # a handler was here
-                        del taken[-1]
+                    if lease in due:  # one step; a bool stands where a branch would
+                        fit = (
+                            (lease in stale)
+                            & (not notes.closing)
+                            & (notes.attempts < MOST_ATTEMPTS)
+                        )
+                        del due[lease]
+                        notes.closing |= fit
+                        taken += [lease] * fit
         except BaseException:  # a handler raised, and no one will get them
             for lease in taken:
                 self.keep(lease, failed=False)
@@ -223,13 +223,11 @@ class Ledger:
             notes = _notes(lease)
             if self._order.map_of(lease) is None:
                 return
-            # One step.
-            if notes.closing and lease.open:
+            if lease.open and notes.closing:  # one step
                 notes.closing = closing
                 notes.attempts += failed
                 self._failures += failed
-                if not closing and notes.attempts < MOST_ATTEMPTS and lease in self._order.stale:
-                    self._order.due[lease] = lease
+                self._order.due[lease] = lease
 
     def usage(self, now: float) -> Usage:
         """The numbers at `now`. O(1), and O(1) for each lease that newly grew stale."""
@@ -277,7 +275,7 @@ class Ledger:
         self._dropped.clear()
         self._first_id = self._last_id  # ids go on, opened counts from here
         self._closed: dict[Cause, int] = dict.fromkeys(CAUSES, 0)
-        self._not_released = 0  # their sum: owners' releases are what is missing
+        self._not_released = 0  # the sum but for "released", which is what is missing
         self._in_use = self._bytes = self._unproven = self._rejected = self._failures = 0
 
     def _put_in_force(self, settings: ResourceSettings) -> None:
@@ -289,6 +287,23 @@ class Ledger:
         self.settings = settings
         self._limit = maxsize if settings.limit is None else settings.limit
         self._limit_bytes = maxsize if settings.limit_bytes is None else settings.limit_bytes
+
+    def _enter(self, lease: Lease, size_bytes: int) -> Lease:
+        """The lease itself, which is none of the plain ones: acquired as they are."""
+        _check_size(size_bytes)
+        notes = _notes(lease)
+        notes.size_bytes = size_bytes
+        while True:
+            most = self._limit_bytes if size_bytes else maxsize
+            # One step to the return.
+            if self._in_use < self._limit and self._bytes + size_bytes <= most:
+                self._fresh[lease] = lease
+                self._last_id = lease.id = self._last_id + 1
+                self._in_use += 1
+                self._bytes += size_bytes
+                self._unproven += not notes.proof
+                return lease
+            self._make_room(1, size_bytes)
 
     def _make_room(self, places: int, size_bytes: int) -> None:
         """One lease less, where `places` more or `size_bytes` more do not fit; or LimitExceeded."""
@@ -313,40 +328,35 @@ class Ledger:
     def _close(self, lease: Lease, cause: Cause) -> bool:
         """Release from whichever map the lease is in."""
         with self._lock:
+            notes = _notes(lease)
             while (leases := self._order.map_of(lease)) is not None:
-                if lease not in leases:
-                    continue
-                # One step to the return, and the look above belongs to it.
-                del leases[lease]
-                lease.open = False
-                self._in_use -= 1
-                if cause != "released":
+                if lease in leases:  # one step
+                    del leases[lease]
+                    lease.open = False
+                    self._in_use -= 1
                     self._closed[cause] += 1
-                    self._not_released += 1
-                if lease in self._order.due:
-                    del self._order.due[lease]
-                notes = lease.notes
-                if notes is not None:
+                    self._not_released += cause != "released"
                     self._bytes -= notes.size_bytes
                     notes.size_bytes = 0
                     self._unproven -= not notes.proof
-                    # It goes with this frame: its __del__, if any, is not to run under the lock.
+                    # It goes with this frame: a __del__ of it is not to run under the lock.
                     held, notes.held = notes.held, None  # noqa: F841
-                return True
+                    self._order.due.pop(lease, None)
+                    return True
             return False
 
     def _close_dropped(self, most: float = inf) -> None:
         """Close at most `most` of what was dropped. Each stays noted until that is done."""
         dropped = self._dropped
-        while dropped and most > 0:
+        while most > 0:
             most -= 1
             try:
                 lease = dropped[0]
-            except IndexError:  # drained elsewhere: the loop looks before it jumps back
+            except IndexError:
                 return
             if lease.open:
                 self._close(lease, "finalizer")
-            if dropped and dropped[0] is lease:
+            if dropped and dropped[0] is lease:  # one step
                 del dropped[0]
 
     def _settle(self, now: float) -> None:

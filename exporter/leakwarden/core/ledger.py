@@ -35,18 +35,16 @@ ids go on, so that a lease of the parent's is closed there and is no one else's.
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
-from functools import cache
 from math import inf
 from sys import _getframe, maxsize
 from time import sleep
 from typing import Any
 
 from leakwarden.core.errors import ConfigError, LimitExceeded
+from leakwarden.core.forked import call_in_forked_children
 from leakwarden.core.lease import Lease, Notes, describe
 from leakwarden.core.resource import (
     CAUSES,
@@ -87,7 +85,7 @@ class Ledger:
         self._drop = self._dropped.append
         self._last_id = 0
         self._start_empty()
-        _emptied_by_fork().add(self)
+        call_in_forked_children(self, Ledger._start_empty)
 
     def configure(self, settings: ResourceSettings) -> None:
         """Put new limits and a new time to live in force, for live leases too.
@@ -382,21 +380,3 @@ def _notes(lease: Lease) -> Notes:
 def _check_size(size_bytes: int) -> None:
     if size_bytes < 0:
         raise ValueError(f"size_bytes is {size_bytes}: a size is at least 0")
-
-
-@cache
-def _emptied_by_fork() -> weakref.WeakSet[Ledger]:
-    """The ledgers to start empty in a forked child.
-
-    One hook for all, for Python cannot remove one; asking for the pid instead would cost each
-    acquire 50 ns.
-    """
-    ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
-
-    def start_empty() -> None:
-        for ledger in list(ledgers):
-            ledger._start_empty()  # noqa: SLF001 - this module's own class
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=start_empty)
-    return ledgers

@@ -18,10 +18,7 @@ from collections import OrderedDict
 from itertools import chain, islice, repeat
 from math import inf
 
-from leakwarden.core.lease import Lease
-
-# What failed three times will fail a fourth; it stays visible as stale.
-MOST_ATTEMPTS = 3
+from leakwarden.core.lease import Lease, Notes
 
 Leases = OrderedDict[Lease, Lease]
 
@@ -29,11 +26,11 @@ Leases = OrderedDict[Lease, Lease]
 class TouchOrder:
     """The four maps. A step of the ledger's may put a lease into them, or take one out.
 
-    `due` are those in `stale` that a cleanup may still take: not under way, not failed too often.
-    `now` is the latest time that was told.
+    `due` are those in `stale` that a cleanup may take, in its order; who takes one looks whether
+    that is so still. `now` is the latest time that was told.
     """
 
-    __slots__ = ("busy", "due", "fresh", "maps", "now", "overdue", "stale")
+    __slots__ = ("_plain", "busy", "due", "fresh", "maps", "now", "overdue", "stale")
 
     def __init__(self) -> None:
         self.fresh: Leases = OrderedDict()
@@ -43,6 +40,7 @@ class TouchOrder:
         self.maps = (self.fresh, self.stale, self.busy, self.overdue)
         self.due: Leases = OrderedDict()
         self.now = -inf
+        self._plain = Notes()  # of those that have none: they have no pins, and never will
 
     def clear(self) -> None:
         """Forget all leases."""
@@ -64,51 +62,57 @@ class TouchOrder:
         if now > self.now:  # noqa: PLR1730 - max() is a call
             self.now = now
         now = self.now
-        for young, old in ((self.fresh, self.stale), (self.busy, self.overdue)):
+        # None of the pinned is due: they are noted twice, where a step may have no branch.
+        for young, old, due in (
+            (self.fresh, self.stale, self.due),
+            (self.busy, self.overdue, self.overdue),
+        ):
             while most and (lease := first(young)):
                 at = lease.touched_at
                 if now - at < ttl_seconds:
                     break
                 most -= 1
-                self._move(lease, at, young, old)
+                self._move(lease, at, young, old, due)
             while most and (lease := _last(old)):
                 at = lease.touched_at
                 if now - at >= ttl_seconds:
                     break
                 most -= 1
-                self._move(lease, at, old, young)
+                self._move(lease, at, old, young, young)
                 _to_the_front(young, lease)
+                self.due.pop(lease, None)
         return most > 0
 
-    def touch(self, lease: Lease, now: float, pins: int = 0) -> bool:
-        """True where the lease is now the most recently touched, and has `pins` more users.
+    def touch(self, lease: Lease, now: float, change: int = 0) -> bool:
+        """True where the lease is now the most recently touched, with `change` users more.
 
         False, and nothing changed, where it is not live, is being closed, or had fewer users than
-        are to go. For `pins` it needs notes.
+        are to go. For a `change` it needs notes.
         """
         while (source := self.map_of(lease)) is not None:
-            notes = lease.notes
-            if notes is not None:
-                pins_now = notes.pins + pins
-                if notes.closing or pins_now < 0:
-                    return False
-            if lease not in source:
-                continue
-            del source[lease]
-            if lease in self.due:
-                del self.due[lease]
-            if now > lease.touched_at:  # noqa: PLR1730 - max() is a call
-                lease.touched_at = now
-            if notes is None:
-                self.fresh[lease] = lease
-            else:
-                notes.pins = pins_now
+            noted = lease.notes
+            notes = noted or self._plain
+            was = notes.pins
+            pins = was + change
+            if pins < 0 or notes.closing:
+                return False
+            target = self.busy if pins else self.fresh
+            at = lease.touched_at
+            later = max(now, at)
+            if (  # one step
+                lease in source
+                and lease.notes is noted
+                and notes.pins == was
+                and not notes.closing
+                and lease.touched_at == at
+            ):
+                del source[lease]
+                target[lease] = lease
+                lease.touched_at = later
+                notes.pins = pins
                 notes.attempts = 0
-                if pins_now:
-                    self.busy[lease] = lease
-                else:
-                    self.fresh[lease] = lease
-            return True
+                self.due.pop(lease, None)
+                return True
         return False
 
     def oldest_idle(self) -> Lease | None:
@@ -120,18 +124,12 @@ class TouchOrder:
         some = list(chain.from_iterable(map(islice, self.maps, repeat(most))))
         return sorted(some, key=lambda lease: lease.touched_at)[:most]
 
-    def _move(self, lease: Lease, at: float, source: Leases, target: Leases) -> None:
-        """Move it as last touched at `at`, unless it was released or touched in the meantime."""
-        if lease in source and lease.touched_at == at:
+    def _move(self, lease: Lease, at: float, source: Leases, target: Leases, also: Leases) -> None:
+        """Move it, last touched at `at`, unless it was released or touched in the meantime."""
+        if lease in source and lease.touched_at == at:  # one step
             del source[lease]
             target[lease] = lease
-            notes = lease.notes
-            if lease in self.due:
-                del self.due[lease]
-            elif target is self.stale and (
-                notes is None or (notes.attempts < MOST_ATTEMPTS and not notes.closing)
-            ):
-                self.due[lease] = lease
+            also[lease] = lease
 
 
 # An iterator raises where a release elsewhere comes between its being made and its being asked.

@@ -165,7 +165,7 @@ def server_of(part: str, directory: Path):
 
 def measured(port: int, connections: int, seconds: float, token: str) -> dict[str, float]:
     command = [sys.executable, __file__, "--load", str(port), "--connections", str(connections)]
-    command += ["--seconds", str(seconds), "--token", token]
+    command += ["--seconds", str(seconds), f"--token={token}"]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 

@@ -18,6 +18,8 @@ class MessageIds:
     """
 
     _RANDOM_BITS = 74
+    _LOW_BITS = (1 << 62) - 1
+    _VERSION_AND_VARIANT = 7 << 76 | 0b10 << 62
     _STEP_BITS = 48  # 2**25 ids within one millisecond before the time part has to lend one
     # Asking the kernel takes 0.5 us for one step and 1.7 for 64.
     _STEPS = struct.Struct("64Q")
@@ -47,7 +49,8 @@ class MessageIds:
                 self._last_ms += self._last_random >> self._RANDOM_BITS
                 self._last_random &= (1 << self._RANDOM_BITS) - 1
             ms, random = self._last_ms, self._last_random
-        return f"{ms:012x}7{random >> 62:03x}{0b10 << 62 | random & (1 << 62) - 1:016x}"
+        number = ms << 80 | random >> 62 << 64 | random & self._LOW_BITS | self._VERSION_AND_VARIANT
+        return number.to_bytes(16, "big").hex()
 
     def _step(self) -> int:
         """A random number of _STEP_BITS bits; the caller holds the lock."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from leakwarden.messaging.store.items import Item
 
@@ -26,17 +27,17 @@ class Bursts:
         self._put = put
         self._gathering: dict[asyncio.AbstractEventLoop, list[Item]] = {}
 
-    async def add(self, item: Item) -> None:
-        """Return once the item's batch is committed; raises the item's error."""
+    def add(self, item: Item) -> asyncio.Future[Any]:
+        """Is done once the item's batch is committed: with its result, or with its error."""
         loop = asyncio.get_running_loop()
-        item.future = loop.create_future()
+        item.future = future = loop.create_future()
         burst = self._gathering.get(loop)
         if burst is None:
             self._gathering[loop] = [item]
             loop.call_soon(self._hand_over, loop, 0, _MOST_TURNS)
         else:
             burst.append(item)
-        await item.future
+        return future
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, seen: int, turns: int) -> None:
         """Hand over what has gathered, unless this turn brought more and `turns` are left."""

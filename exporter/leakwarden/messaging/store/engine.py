@@ -149,10 +149,8 @@ class Engine:
 
     async def submit_async(self, work: Work[T]) -> T:
         """As submit, for a coroutine. Cancelling it does not take the work back."""
-        item = Item(work=work)
         self._check()
-        await self._bursts.add(item)
-        result: T = item.result
+        result: T = await self._bursts.add(Item(work=work))
         return result
 
     async def append_async(self, sql: str, rows: Sequence[Row]) -> None:

@@ -64,7 +64,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.live: list[Expected] = []  # least recently touched first
         self.closed: list[Lease] = []
-        self.objects = []  # of the closed: kept, lest an evicted one counts as dropped
+        self.evicted = []  # or closed otherwise: kept whole, lest one counts as dropped
         self.totals = Totals()
         self.ids = set()
         gc.freeze()  # so that a full collection is quick
@@ -92,14 +92,19 @@ class LedgerMachine(RuleBasedStateMachine):
         used = sum(each.size for each in self.live)
         return size <= 0 or limit_bytes is None or used + size <= limit_bytes
 
-    def make_room(self, more, size):
-        """Whether `more` leases and `size` bytes fit, once a ring has closed what it must."""
+    def make_room(self, more, size, growing=None):
+        """Whether `more` leases and `size` bytes fit, once a ring has closed what it must.
+
+        That may be the very lease that is growing, and then is enough.
+        """
         limit_bytes = self.settings.limit_bytes
         if not self.fits(more, 0) and not self.evict_until(lambda: self.fits(more, 0)):
             return False
         if self.fits(0, size):
             return True
-        return size <= limit_bytes and self.evict_until(lambda: self.fits(0, size))
+        return size <= limit_bytes and self.evict_until(
+            lambda: self.fits(0, size) or growing in self.evicted
+        )
 
     def evict_until(self, fitting):
         if self.settings.overflow != "evict_oldest":
@@ -114,7 +119,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def close(self, expected, cause):
         self.live.remove(expected)
         self.closed.append(expected.lease)
-        self.objects.append(expected.obj)
+        self.evicted.append(expected)
         self.totals.closed[cause] += 1
 
     def touch_expected(self, expected):
@@ -173,7 +178,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), size=SIZES)
     def resize(self, data, size):
         expected = self.pick(data)
-        accepted = self.make_room(0, size - expected.size)
+        more, limit_bytes = size - expected.size, self.settings.limit_bytes
+        accepted = self.fits(0, more) or (
+            more <= limit_bytes
+            # A ring that comes to close this very lease needs no more room.
+            and self.evict_until(lambda: expected not in self.live or self.fits(0, more))
+        )
         try:
             resized = self.ledger.resize(expected.lease, size)
         except LimitExceeded:

@@ -271,6 +271,22 @@ def test_a_lease_that_only_moves_is_seen_by_every_look():
     assert usage.opened_total == len(leases) + usage.closed_total["released"]
 
 
+def test_others_get_the_lock_while_very_many_leases_grow_stale():
+    ledger, obj, seen = Ledger("thing", ResourceSettings(ttl_seconds=1.0)), Resource(), set()
+    leases = [ledger.acquire(obj, 0.0) for _ in range(20_000)]
+
+    def look(stop):
+        while not stop.is_set():
+            with ledger._lock:
+                seen.add(len(ledger._order.stale))
+
+    with running(look):
+        wait_until(lambda: seen)
+        assert ledger.usage(1.0).stale == len(leases)
+        assert len(ledger.take_stale(1.0)) == len(leases)
+    assert seen - {0, len(leases)}
+
+
 def test_a_limit_that_moves_under_load_is_kept_as_soon_as_it_stands():
     ledger, obj = Ledger("thing", ResourceSettings(limit=8)), Resource()
 

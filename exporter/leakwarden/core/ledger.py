@@ -114,20 +114,33 @@ class Ledger:
         except TypeError:  # it allows no weak reference: one of a stand-in that never dies
             lease = Lease(Lease)
             notes = Notes(held=None if self.on_release is None else obj, proof=False)
+        if size_bytes:
+            _check_size(size_bytes)
+            notes = notes or Notes()
+            notes.size_bytes = size_bytes
         lease.code = frame.f_code
         lease.lasti = frame.f_lasti
         lease.acquired_at = lease.touched_at = now
         lease.open = True
         lease.notes = notes
-        if size_bytes or notes is not None:
-            return self._enter(lease, size_bytes)
         while True:
-            if self._in_use < self._limit:  # one step to the return
-                self._fresh[lease] = lease
-                self._last_id = lease.id = self._last_id + 1
-                self._in_use += 1
-                return lease
-            self._make_room(1, 0)
+            if notes is None:
+                if self._in_use < self._limit:  # one step to the return
+                    self._fresh[lease] = lease
+                    self._last_id = lease.id = self._last_id + 1
+                    self._in_use += 1
+                    return lease
+            else:
+                most = self._limit_bytes if size_bytes else maxsize
+                # One step to the return.
+                if self._in_use < self._limit and self._bytes + size_bytes <= most:
+                    self._fresh[lease] = lease
+                    self._last_id = lease.id = self._last_id + 1
+                    self._in_use += 1
+                    self._bytes += size_bytes
+                    self._unproven += not notes.proof
+                    return lease
+            self._make_room(1, size_bytes)
 
     def release(self, lease: Lease, cause: Cause = "released") -> bool:
         """True for the one call that closed the lease, False for any other. Never an error."""
@@ -285,23 +298,6 @@ class Ledger:
         self.settings = settings
         self._limit = maxsize if settings.limit is None else settings.limit
         self._limit_bytes = maxsize if settings.limit_bytes is None else settings.limit_bytes
-
-    def _enter(self, lease: Lease, size_bytes: int) -> Lease:
-        """The lease itself, which is none of the plain ones: acquired as they are."""
-        _check_size(size_bytes)
-        notes = _notes(lease)
-        notes.size_bytes = size_bytes
-        while True:
-            most = self._limit_bytes if size_bytes else maxsize
-            # One step to the return.
-            if self._in_use < self._limit and self._bytes + size_bytes <= most:
-                self._fresh[lease] = lease
-                self._last_id = lease.id = self._last_id + 1
-                self._in_use += 1
-                self._bytes += size_bytes
-                self._unproven += not notes.proof
-                return lease
-            self._make_room(1, size_bytes)
 
     def _make_room(self, places: int, size_bytes: int) -> None:
         """One lease less, where `places` more or `size_bytes` more do not fit; or LimitExceeded."""

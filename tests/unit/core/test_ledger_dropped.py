@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 
 from leakwarden.core.ledger import Ledger
@@ -102,6 +103,32 @@ def test_what_was_dropped_does_not_pile_up_between_snapshots():
         ledger.release(lease)
         del connection  # dies while its lease is still in hand
     assert len(ledger._dropped) <= 2
+
+
+def test_an_acquire_closes_two_of_the_dropped_and_no_more():
+    ledger, kept = ledger_of(), Connection()
+    leases = [ledger.acquire(each, 0.0) for each in [Connection() for _ in range(5)]]
+    for closed in (2, 4, 5):
+        ledger.acquire(kept, 0.0)
+        assert sum(not lease.open for lease in leases) == closed
+
+
+def test_a_held_object_dies_once_the_ledger_is_free_again():
+    ledger, looks = ledger_of(on_release=print), []
+
+    class Session:
+        __slots__ = ()
+
+        def __del__(self):
+            elsewhere = threading.Thread(target=lambda: looks.append(ledger.usage(0.0)))
+            elsewhere.start()
+            elsewhere.join(10)
+
+    for cause in ("released", "expired"):
+        lease = ledger.acquire(Session(), 0.0)
+        assert looks == []
+        assert ledger.release(lease, cause)
+        assert looks.pop().in_use == 0
 
 
 def test_an_object_without_weak_references_is_held_only_for_its_on_release():

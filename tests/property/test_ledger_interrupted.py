@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -213,6 +214,57 @@ def test_a_handler_that_acquires_below_the_limit_is_not_refused():
         assert len(acquired) == 1 + reached
         at += 1
     assert at > 3
+
+
+def interrupted_touches(change, handler, size):
+    """A lease of one user, and what touching it answered, for each point of the touch."""
+    at, reached = 0, True
+    while reached:
+        ledger, obj = Ledger("thing", SETTINGS), Resource()
+        lease = ledger.acquire(obj, 0.0, size)
+        if change:
+            ledger.pin(lease, 0.0, +1)
+        interruption = Interruption(partial(handler, ledger, lease), at)
+        with interruption:
+            touched = ledger.pin(lease, 12.0, change) if change else ledger.touch(lease, 12.0)
+        reached = interruption.reached
+        yield ledger, lease, touched, reached
+        at += 1
+    assert at > 3
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_lease_that_a_handler_takes_for_closing_is_not_touched(size):
+    taken = []
+
+    def take(ledger, lease):
+        taken[:] = ledger.take_stale(10.0)
+
+    for _ledger, lease, touched, _ in interrupted_touches(0, take, size):
+        assert touched is not lease.closing
+        assert taken == [lease] * lease.closing
+        taken.clear()
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_touch_that_a_later_one_interrupts_does_not_turn_time_back(size):
+    def touch(ledger, lease):
+        assert ledger.touch(lease, 13.0)
+
+    for _ledger, lease, touched, reached in interrupted_touches(0, touch, size):
+        assert touched
+        assert lease.touched_at == (13.0 if reached else 12.0)
+
+
+@pytest.mark.parametrize("change", [+1, -1])
+def test_users_that_come_and_go_meanwhile_are_all_counted(change):
+    def pin(ledger, lease):
+        assert ledger.pin(lease, 13.0, +1)
+
+    for ledger, lease, touched, reached in interrupted_touches(change, pin, 0):
+        assert touched
+        assert lease.pins == 1 + change + reached
+        assert ledger.usage(13.0).active == (lease.pins > 0)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer here")

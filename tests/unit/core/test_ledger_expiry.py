@@ -317,6 +317,24 @@ def test_a_failed_close_waits_behind_the_others():
     assert ledger.take_stale(20.0) == [second, first]
 
 
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda ledger, lease: ledger.touch(lease, 11.0),
+        lambda ledger, lease: ledger.release(lease),
+        lambda ledger, lease: ledger.configure(ResourceSettings(ttl_seconds=20.0)),
+    ],
+    ids=["touched", "released", "young again"],
+)
+def test_what_is_stale_no_more_is_kept_for_no_cleanup(leave):
+    ledger, connection = ledger_of(ttl_seconds=10.0), Connection()
+    lease = ledger.acquire(connection, 0.0)
+    assert ledger.usage(10.0).stale == 1
+    leave(ledger, lease)
+    assert ledger.usage(11.0).stale == 0
+    assert not ledger._order.due
+
+
 # Eviction
 
 

@@ -155,7 +155,13 @@ def test_the_time_of_the_oldest_queued_message_is_0_when_none_is_queued() -> Non
 
 @pytest.mark.parametrize(
     ("in_use", "active", "stale", "expected"),
-    [(6, 2, 1, (2, 3, 1)), (0, 0, 0, (0, 0, 0)), (2, 2, 0, (2, 0, 0)), (3, 0, 3, (0, 0, 3))],
+    [
+        (6, 2, 1, (2, 3, 1)),
+        (0, 0, 0, (0, 0, 0)),
+        (2, 2, 0, (2, 0, 0)),
+        (3, 0, 3, (0, 0, 3)),
+        (1, 2, 0, (2, 0, 0)),
+    ],
 )
 def test_sessions_are_active_or_stale_and_the_rest_is_idle(
     in_use: int, active: int, stale: int, expected: tuple[int, int, int]

@@ -196,6 +196,23 @@ def test_a_failure_that_went_away_and_came_back_is_logged_again(
     assert len(caplog.records) == 2
 
 
+def test_another_error_of_the_same_family_is_logged_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    errors: list[Exception] = [KeyError(), KeyError(), OSError()]
+
+    def fail(_snapshot: Snapshot) -> Iterable[Sample]:
+        raise errors.pop()
+
+    exporter = Exporter(snapshots.whole, families=[Family("leakwarden_bad", "gauge", "Bad.", fail)])
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            exporter.page("")
+    messages = [record.getMessage() for record in caplog.records]
+    assert ["OSError" in message for message in messages] == [True, False]
+    assert ["KeyError" in message for message in messages] == [False, True]
+
+
 def test_another_family_that_fails_is_logged_alone(caplog: pytest.LogCaptureFixture) -> None:
     both = [Family(f"leakwarden_bad_{name}", "gauge", "Bad.", broken) for name in ("one", "two")]
     exporter = Exporter(snapshots.whole, families=(*both, *FAMILIES))
@@ -319,6 +336,16 @@ def test_the_cap_holds_for_the_metrics_that_were_asked_for() -> None:
     assert drops(values(exporter, "leakwarden_series_dropped_total")) == {
         "leakwarden_resources": 34
     }
+
+
+def test_a_kind_named_by_its_collector_and_its_ledger_is_reckoned_once() -> None:
+    whole = replace(many_kinds(5), collectors=(CollectorResult("kind_0", 0.0, None),))
+    # Only the last kind does not fit: fifteen series, for it has no collector here.
+    fits = len(values(Exporter(lambda: whole))) - 15
+    found = values(Exporter(lambda: whole, max_series=fits))
+    assert len(found) == fits
+    assert "kind_4" not in kinds_of(found, "leakwarden_resources")
+    assert "kind_3" in kinds_of(found, "leakwarden_resources")
 
 
 def test_a_page_exactly_at_the_cap_is_whole() -> None:

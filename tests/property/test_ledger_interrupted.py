@@ -216,14 +216,15 @@ def test_a_handler_that_acquires_below_the_limit_is_not_refused():
     assert at > 3
 
 
-def interrupted_touches(change, handler, size):
-    """A lease of one user, and what touching it answered, for each point of the touch."""
+def interrupted_touches(change, handler, size, since):
+    """A lease last touched at `since`, and what touching it answered, for each point of that."""
     at, reached = 0, True
     while reached:
         ledger, obj = Ledger("thing", SETTINGS), Resource()
-        lease = ledger.acquire(obj, 0.0, size)
+        lease = ledger.acquire(obj, since, size)
         if change:
-            ledger.pin(lease, 0.0, +1)
+            ledger.pin(lease, since, +1)
+        ledger.usage(12.0)
         interruption = Interruption(partial(handler, ledger, lease), at)
         with interruption:
             touched = ledger.pin(lease, 12.0, change) if change else ledger.touch(lease, 12.0)
@@ -238,9 +239,9 @@ def test_a_lease_that_a_handler_takes_for_closing_is_not_touched(size):
     taken = []
 
     def take(ledger, lease):
-        taken[:] = ledger.take_stale(10.0)
+        taken[:] = ledger.take_stale(12.0)
 
-    for _ledger, lease, touched, _ in interrupted_touches(0, take, size):
+    for _ledger, lease, touched, _ in interrupted_touches(0, take, size, since=0.0):
         assert touched is not lease.closing
         assert taken == [lease] * lease.closing
         taken.clear()
@@ -251,20 +252,52 @@ def test_a_touch_that_a_later_one_interrupts_does_not_turn_time_back(size):
     def touch(ledger, lease):
         assert ledger.touch(lease, 13.0)
 
-    for _ledger, lease, touched, reached in interrupted_touches(0, touch, size):
+    for _ledger, lease, touched, reached in interrupted_touches(0, touch, size, since=0.0):
         assert touched
         assert lease.touched_at == (13.0 if reached else 12.0)
 
 
+@pytest.mark.parametrize("since", [0.0, 12.0])
 @pytest.mark.parametrize("change", [+1, -1])
-def test_users_that_come_and_go_meanwhile_are_all_counted(change):
+def test_users_that_come_and_go_meanwhile_are_all_counted(change, since):
     def pin(ledger, lease):
-        assert ledger.pin(lease, 13.0, +1)
+        assert ledger.pin(lease, 12.0, +1)
 
-    for ledger, lease, touched, reached in interrupted_touches(change, pin, 0):
+    for ledger, lease, touched, reached in interrupted_touches(change, pin, 0, since):
         assert touched
         assert lease.pins == 1 + change + reached
-        assert ledger.usage(13.0).active == (lease.pins > 0)
+        assert ledger.usage(12.0).active == (lease.pins > 0)
+
+
+def test_a_lease_that_is_touched_as_it_grows_stale_hides_no_other():
+    at, reached = 0, True
+    while reached:
+        ledger, obj = Ledger("thing", SETTINGS), Resource()
+        lease, _other = ledger.acquire(obj, 0.0), ledger.acquire(obj, 5.0)
+        interruption = Interruption(partial(ledger.touch, lease, 12.0), at)
+        with interruption:
+            ledger.usage(12.0)
+        reached = interruption.reached
+        assert ledger.usage(12.0).stale == (not reached)
+        assert ledger.usage(15.0).stale == 1 + (not reached)
+        at += 1
+    assert at > 3
+
+
+@pytest.mark.parametrize("size", [0, 2, 4])
+def test_of_two_sizes_that_a_lease_is_given_at_once_one_counts(size):
+    at, reached = 0, True
+    while reached:
+        ledger, obj = Ledger("thing", SETTINGS), Resource()
+        lease = ledger.acquire(obj, 0.0, 3)
+        interruption = Interruption(partial(ledger.resize, lease, 5), at)
+        with interruption:
+            assert ledger.resize(lease, size)
+        reached = interruption.reached
+        assert lease.size_bytes in (size, 5)
+        assert ledger.usage(0.0).bytes == lease.size_bytes
+        at += 1
+    assert at > 3
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer here")

@@ -362,7 +362,7 @@ class Ledger:
                 ttl_seconds = self.settings.ttl_seconds or inf
                 settled = self._order.advance(now, ttl_seconds, _SLICE)
             if not settled:
-                sleep(0)  # or this thread would take the lock again before any other awoke
+                sleep(0.0001)  # or it would take the lock again before any who waits awoke
 
 
 def _notes(lease: Lease) -> Notes:

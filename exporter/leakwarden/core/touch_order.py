@@ -15,8 +15,9 @@ All methods are for holders of the ledger's lock.
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import chain, islice, repeat
+from itertools import chain, compress, islice, repeat
 from math import inf
+from operator import contains
 
 from leakwarden.core.lease import Lease, Notes
 
@@ -49,10 +50,8 @@ class TouchOrder:
 
     def map_of(self, lease: Lease) -> Leases | None:
         """The map it stands in; None where it is closed, or another ledger's."""
-        for leases in self.maps:
-            if lease in leases:
-                return leases
-        return None
+        # All are looked into in one C call, or one that moves meanwhile might be missed in both.
+        return next(compress(self.maps, map(contains, self.maps, repeat(lease))), None)
 
     def advance(self, now: float, ttl_seconds: float, most: int) -> bool:
         """True where all that passed its time to live has moved; False after `most` moves.
@@ -72,14 +71,19 @@ class TouchOrder:
                 if now - at < ttl_seconds:
                     break
                 most -= 1
-                self._move(lease, at, young, old, due)
+                if lease in young and lease.touched_at == at:  # one step
+                    del young[lease]
+                    old[lease] = lease
+                    due[lease] = lease
             while most and (lease := _last(old)):
                 at = lease.touched_at
                 if now - at >= ttl_seconds:
                     break
                 most -= 1
-                self._move(lease, at, old, young, young)
-                _to_the_front(young, lease)
+                if lease in old and lease.touched_at == at:  # one step, which the call ends
+                    del old[lease]
+                    young[lease] = lease
+                    young.move_to_end(lease, last=False)
                 self.due.pop(lease, None)
         return most > 0
 
@@ -124,13 +128,6 @@ class TouchOrder:
         some = list(chain.from_iterable(map(islice, self.maps, repeat(most))))
         return sorted(some, key=lambda lease: lease.touched_at)[:most]
 
-    def _move(self, lease: Lease, at: float, source: Leases, target: Leases, also: Leases) -> None:
-        """Move it, last touched at `at`, unless it was released or touched in the meantime."""
-        if lease in source and lease.touched_at == at:  # one step
-            del source[lease]
-            target[lease] = lease
-            also[lease] = lease
-
 
 # An iterator raises where a release elsewhere comes between its being made and its being asked.
 # These make it and ask it in one C call.
@@ -143,10 +140,3 @@ def first(*maps: Leases) -> Lease | None:
 
 def _last(leases: Leases) -> Lease | None:
     return next(chain.from_iterable(map(reversed, (leases,))), None)
-
-
-def _to_the_front(leases: Leases, lease: Lease) -> None:
-    try:
-        leases.move_to_end(lease, last=False)
-    except KeyError:
-        return  # released meanwhile

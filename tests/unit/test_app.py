@@ -286,3 +286,9 @@ def test_a_warden_may_be_stopped_by_a_job_of_its_own() -> None:
 def test_a_bound_of_the_wrong_type_is_refused_when_it_is_given(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="is"):
         Warden().track("db_session", **wrong)
+
+
+@pytest.mark.parametrize("kind", ["process", "heap", "messages", "store", "exporter"])
+def test_a_kind_cannot_have_the_name_of_a_collector(kind: str) -> None:
+    with pytest.raises(ConfigError, match="reserved"):
+        Warden().track(kind)

@@ -38,6 +38,11 @@ RESERVED_KINDS = frozenset(
         "asyncio_task",
         "child_process",
         "temporary_file",
+        # Collectors of their own: a kind of the same name would give their series twice.
+        "process",
+        "messages",
+        "store",
+        "exporter",
     }
 )
 

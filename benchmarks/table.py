@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable
@@ -76,9 +77,14 @@ def markdown(rows: Iterable[Row]) -> str:
 
 
 def machine() -> str:
-    """One line: processor, Python, day. Figures of two machines are never compared."""
+    """One line: processor, Python, day, load. Figures of two machines are never compared.
+
+    A load above 1 before the benchmark's own is a reason to run again: it slows the quick
+    baselines more than what is measured, and so flatters the ratios.
+    """
     today = dt.datetime.now(tz=dt.timezone.utc).date()
-    return f"{_processor()}, Python {platform.python_version()}, {today}"
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    return f"{_processor()}, Python {platform.python_version()}, {today}, load at the end {load}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
